@@ -1,0 +1,99 @@
+"""The frozen messages that the protocol's parts speak to each other.
+
+The library and the simulator hand these over by direct calls; the daemon sends their binary form
+(``encode`` / :func:`decode`) over links between processes. Integers are big-endian; times are
+monotonic seconds as IEEE 754 doubles, comparable between the processes of one machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import ClassVar
+
+from chancel.wire.types import Address, Salt, SessionKey, Spi
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InstallSendKey:
+    """Exchange → Sealer: from now on seal with this key. SPI and salt are the receiver's choice."""
+
+    TAG: ClassVar[bytes] = b"S"
+    spi: Spi
+    salt: Salt
+    key: SessionKey = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InstallReceiveKey:
+    """Exchange → Opener: accept packets with this SPI; pending until the first authentic one."""
+
+    TAG: ClassVar[bytes] = b"R"
+    spi: Spi
+    salt: Salt
+    key: SessionKey = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EraseKeys:
+    """Exchange → Sealer and Opener: forget every key of this tunnel."""
+
+    TAG: ClassVar[bytes] = b"E"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReceiveReport:
+    """Opener → Exchange: what has been received. 0 as SPI means that there is no active key.
+
+    ``packets`` counts authentic packets under the active key (``rx_pkt`` of spec/protocol.md 7.1);
+    ``alive_at`` is the time of the last authentic packet under any key, or ``None``.
+    """
+
+    active_spi: int = 0
+    packets: int = 0
+    installed_at: float = 0.0
+    alive_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SendReport:
+    """Sealer → whoever asks: the key in use. 0 as SPI means that there is none."""
+
+    spi: int = 0
+    packets: int = 0
+    installed_at: float = 0.0
+    last_at: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeerSeen:
+    """An authentic packet came from this address at this time; the newest one wins (section 10)."""
+
+    address: Address
+    at: float
+
+
+Command = InstallSendKey | InstallReceiveKey | EraseKeys
+
+_KEY = struct.Struct("!cI4s32s")
+
+
+def encode(command: Command) -> bytes:
+    """The binary form: one tag byte, then be32 SPI, raw4 salt, 32 bytes of key."""
+    if isinstance(command, EraseKeys):
+        return command.TAG
+    return _KEY.pack(command.TAG, command.spi, command.salt, command.key)
+
+
+def decode(data: bytes) -> Command:
+    """Inverse of :func:`encode`; raises ``ValueError`` on anything else."""
+    if data == EraseKeys.TAG:
+        return EraseKeys()
+    if len(data) != _KEY.size:
+        raise ValueError("not a key command")
+    tag, spi, salt, key = _KEY.unpack(data)
+    if tag == InstallSendKey.TAG:
+        return InstallSendKey(Spi(spi), Salt(salt), SessionKey(key))
+    if tag == InstallReceiveKey.TAG:
+        return InstallReceiveKey(Spi(spi), Salt(salt), SessionKey(key))
+    raise ValueError("not a key command")
