@@ -48,7 +48,7 @@ class Drop(enum.StrEnum):
     OFFER_UNEXPECTED = "offer-unexpected"
     OFFER_WEAK_KEY = "offer-weak-key"
     OFFER_LIMIT = "offer-limit"
-    NO_SECRET = "no-secret"
+    NO_SECRET = "no-secret"  # noqa: S105 - a reason, not a password
 
     # An authentic inner packet that the filter refuses (section 3.4).
     INNER_TOO_SHORT = "inner-too-short"

@@ -1,0 +1,44 @@
+"""What a datagram is, told from its length and first eight bytes (protocol section 2)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from chancel.errors import RemoteProtocolError
+from chancel.wire.drop import Drop
+from chancel.wire.offer import MAGIC, OFFER_BYTES
+from chancel.wire.traffic import OVERHEAD_BYTES
+from chancel.wire.types import Buffer
+
+MAX_DATAGRAM_BYTES: Final = 1522
+"""The reference reads no more of a datagram. Ours have at most 1472 bytes, at the largest MTU."""
+
+_ZERO_SPI = bytes(4)
+
+
+class Kind(enum.Enum):
+    """The two kinds of datagram between peers."""
+
+    TRAFFIC = "traffic"
+    OFFER = "offer"
+
+
+def classify_untrusted(datagram: Buffer) -> Kind:
+    """Tell traffic from offers, before any key or SPI is looked up.
+
+    Raises ``RemoteProtocolError``: ``TOO_SHORT`` (under 50 bytes), ``TOO_LONG`` (over 1522),
+    ``ZERO_SPI``, ``OFFER_TOO_SHORT`` (an offer's magic on less than 623 bytes).
+    """
+    size = len(datagram)
+    if size < OVERHEAD_BYTES:
+        raise RemoteProtocolError(Drop.TOO_SHORT)
+    if size > MAX_DATAGRAM_BYTES:
+        raise RemoteProtocolError(Drop.TOO_LONG)
+    if datagram[:4] == _ZERO_SPI:
+        raise RemoteProtocolError(Drop.ZERO_SPI)
+    if datagram[:8] != MAGIC:
+        return Kind.TRAFFIC
+    if size < OFFER_BYTES:
+        raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
+    return Kind.OFFER

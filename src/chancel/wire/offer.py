@@ -1,0 +1,211 @@
+"""The offer: one encrypted fragment of a key exchange, always 623 bytes (protocol section 4).
+
+::
+
+    header (92)      in clear, the associated data:
+                     magic 8 | flock own be64 | flock peer be64 | spi be32 | seed 64
+    data   (451)     encrypted: type 1 | timestamp be64 | body 442
+    extra  (64)      encrypted: random; an exchange's first 16 bytes are its fixed random value
+    tag    (16)
+
+What follows byte 622 is padding that nobody authenticates (section 12.1) and is ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import struct
+from typing import ClassVar, Final
+
+from chancel.errors import LocalProtocolError, RemoteProtocolError
+from chancel.wire.drop import Drop
+from chancel.wire.types import Buffer, FlockId, Flocks, InstanceId, Salt, SessionKey, Spi
+
+MAGIC: Final = b"SACRAMNT"
+SEED_BYTES: Final = 64
+HEADER_BYTES: Final = 92
+DATA_BYTES: Final = 451
+EXTRA_BYTES: Final = 64
+TAG_BYTES: Final = 16
+PLAINTEXT_BYTES: Final = DATA_BYTES + EXTRA_BYTES
+OFFER_BYTES: Final = HEADER_BYTES + PLAINTEXT_BYTES + TAG_BYTES
+RANDOM_BYTES: Final = 16
+"""The exchange's fixed random value, at the head of an exchange offer's extra bytes."""
+FRAGMENTS: Final = 4
+FRAGMENT_BYTES: Final = 392
+"""Four of them are one ML-KEM-1024 encapsulation key or ciphertext: 1568 bytes."""
+NONCE: Final = bytes(11) + b"\x01"
+"""Fixed, and safe only because each offer's seed, and so its key, is new."""
+
+_HEADER = struct.Struct("!8sQQI64s")
+_PREFIX = struct.Struct("!BQ")
+_EXCHANGE = struct.Struct("!QI4sBB32s392s")
+_KEY = struct.Struct("!Q4s32s")
+_BODY_BYTES = DATA_BYTES - _PREFIX.size
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfferHeader:
+    """The clear head of an offer.
+
+    ``flocks`` are those of the sender, or 2 x 64 random bits when its own flock is 0; a peer
+    doesn't look at them. ``seed`` makes this packet's key and must never be used twice.
+    """
+
+    spi: Spi
+    flocks: Flocks
+    seed: bytes
+
+    def encode(self) -> bytes:
+        """Return the 92 bytes; ``LocalProtocolError`` if a value doesn't fit."""
+        _require_size("seed", self.seed, SEED_BYTES)
+        return _pack(_HEADER, MAGIC, self.flocks.own, self.flocks.peer, self.spi, self.seed)
+
+    @classmethod
+    def decode_untrusted(cls, datagram: Buffer) -> OfferHeader:
+        """Read the head of a whole datagram, padded or not.
+
+        Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT`` (under 623 bytes), ``OFFER_TYPE`` (the
+        magic isn't an offer's). Any SPI is let through: exchanges don't look at it.
+        """
+        if len(datagram) < OFFER_BYTES:
+            raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
+        magic, own, peer, spi, seed = _HEADER.unpack_from(datagram)
+        if magic != MAGIC:
+            raise RemoteProtocolError(Drop.OFFER_TYPE)
+        return cls(Spi(spi), Flocks(FlockId(own), FlockId(peer)), seed)
+
+
+class OfferState(enum.IntEnum):
+    """Which of its two ML-KEM values an exchange offer has a fragment of."""
+
+    PK = 1
+    """The encapsulation key of the sender's own exchange."""
+    CT = 2
+    """The ciphertext that answers the receiver's encapsulation key."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExchangeBody:
+    """Body of an exchange offer. SPI and salt are the receiver's own ones in a CT fragment.
+
+    Sizes: ``salt`` 4, ``ecdh`` (an X25519 public key) 32, ``kem`` 392 bytes; ``fragment`` 0 to 3.
+    """
+
+    TYPE: ClassVar[int] = 6
+    id: InstanceId
+    spi: Spi
+    salt: Salt
+    state: OfferState
+    fragment: int
+    ecdh: bytes
+    kem: bytes
+
+    def encode(self) -> bytes:
+        """Return the 442 bytes; ``LocalProtocolError`` if a value doesn't fit."""
+        _require_size("salt", self.salt, 4)
+        _require_size("ecdh", self.ecdh, 32)
+        _require_size("kem", self.kem, FRAGMENT_BYTES)
+        return _pack(
+            _EXCHANGE,
+            self.id,
+            self.spi,
+            self.salt,
+            self.state,
+            self.fragment,
+            self.ecdh,
+            self.kem,
+        )
+
+    @classmethod
+    def decode_untrusted(cls, data: Buffer, offset: int) -> ExchangeBody:
+        """Read the 442 bytes at ``offset``.
+
+        Raises ``RemoteProtocolError``: ``OFFER_ZERO_SPI``, ``OFFER_STATE``,
+        ``OFFER_FRAGMENT_RANGE``.
+        """
+        id_, spi, salt, state, fragment, ecdh, kem = _EXCHANGE.unpack_from(data, offset)
+        if spi == 0:
+            raise RemoteProtocolError(Drop.OFFER_ZERO_SPI)
+        if state not in (OfferState.PK, OfferState.CT):
+            raise RemoteProtocolError(Drop.OFFER_STATE)
+        if fragment >= FRAGMENTS:
+            raise RemoteProtocolError(Drop.OFFER_FRAGMENT_RANGE)
+        return cls(InstanceId(id_), Spi(spi), Salt(salt), OfferState(state), fragment, ecdh, kem)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyBody:
+    """Body of a key offer: the traffic key itself, sent by a pilgrim (a one-way sender).
+
+    ``salt`` has 4 bytes, ``key`` 32; the key's SPI is the one in the offer's header.
+    """
+
+    TYPE: ClassVar[int] = 1
+    id: InstanceId
+    salt: Salt
+    key: SessionKey = dataclasses.field(repr=False)
+
+    def encode(self) -> bytes:
+        """Return the 442 bytes, zero after the key; ``LocalProtocolError`` if a value misfits."""
+        _require_size("salt", self.salt, 4)
+        _require_size("key", self.key, 32)
+        return _pack(_KEY, self.id, self.salt, self.key).ljust(_BODY_BYTES, b"\0")
+
+    @classmethod
+    def decode_untrusted(cls, data: Buffer, offset: int) -> KeyBody:
+        """Read the 442 bytes at ``offset``; ``RESERVED_NOT_ZERO`` unless they end in zeros."""
+        id_, salt, key = _KEY.unpack_from(data, offset)
+        if any(data[offset + _KEY.size :]):
+            raise RemoteProtocolError(Drop.RESERVED_NOT_ZERO)
+        return cls(InstanceId(id_), Salt(salt), SessionKey(key))
+
+
+Body = ExchangeBody | KeyBody
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfferData:
+    """The encrypted data: when it was made (wall clock, whole seconds since 1970) and a body."""
+
+    timestamp: int
+    body: Body
+
+    def encode(self) -> bytes:
+        """Return the 451 bytes; ``LocalProtocolError`` if a value doesn't fit."""
+        return _pack(_PREFIX, self.body.TYPE, self.timestamp) + self.body.encode()
+
+    @classmethod
+    def decode_untrusted(cls, data: Buffer) -> OfferData:
+        """Read exactly 451 decrypted bytes. The timestamp is returned, not judged.
+
+        Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT`` (any other length), ``OFFER_TYPE``, and
+        what the body's own decoder raises.
+        """
+        if len(data) != DATA_BYTES:
+            raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
+        type_, timestamp = _PREFIX.unpack_from(data)
+        body = _BODIES.get(type_)
+        if body is None:
+            raise RemoteProtocolError(Drop.OFFER_TYPE)
+        return cls(timestamp, body.decode_untrusted(data, _PREFIX.size))
+
+
+_BODIES: Final[dict[int, type[Body]]] = {
+    ExchangeBody.TYPE: ExchangeBody,
+    KeyBody.TYPE: KeyBody,
+}
+
+
+def _require_size(name: str, value: bytes, size: int) -> None:
+    # struct would pad or cut without a word.
+    if len(value) != size:
+        raise LocalProtocolError(f"{name} of an offer has {size} bytes, not {len(value)}")
+
+
+def _pack(layout: struct.Struct, *values: int | bytes) -> bytes:
+    try:
+        return layout.pack(*values)
+    except struct.error as error:
+        raise LocalProtocolError(f"a value doesn't fit its field of an offer: {error}") from error
