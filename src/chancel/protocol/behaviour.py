@@ -1,0 +1,94 @@
+"""Where implementations of one protocol version differ, as values.
+
+Two ends with different behaviours understand each other: each value only decides what an end does
+with what it knows. ``CHANCEL`` is ours. ``REFERENCE`` is what the reference daemon does, faults
+included, so that simulations and tests can put it on the other side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """What an end does with what it knows."""
+
+    replay_window: int
+    """Width of the replay window in packets. Wider than the peer's is compatible."""
+    keep_window_on_promotion: bool
+    """Whether a receive key that comes into use keeps what its window has seen (section 9)."""
+    straggler_s: float
+    """For how long a replaced receive key still opens packets that were under way."""
+    receive_key_limit_s: float | None
+    """The age at which a receive key is erased, in use or not."""
+
+    answer_at_once: bool
+    """Whether the peer's complete key is answered at once instead of at the next transmission."""
+    answer_repeated_key: bool
+    """Whether a key that was answered before is answered again while the peer repeats it."""
+    late_answer_interval_s: float | None
+    """How often an answer that the peer has not used is still sent after its exchange is over, to
+    a peer in the trap of section 7.1, which waits without a word."""
+    transmit_while_peer_uses_key: bool
+    """Whether our own key is repeated, and given up in time, once the peer sends under our receive
+    key although its ciphertext never came (the trap of section 7.1)."""
+    retry_unfinished: bool
+    """Whether an exchange that brought a receive key but no sending key is followed by another."""
+    pair_ciphertext_by_header: bool
+    """Whether a ciphertext is paired with the peer's SPI that its header names, rather than with
+    the one that our exchange happened to answer last."""
+    discard_mixed_fragments: bool
+    """Whether a partial set of fragments is dropped when the peer begins another."""
+    restart_on_new_spi: bool
+    """Whether a new key of the same peer makes an exchange begin anew (section 7.5)."""
+    settle_s: float
+    """The age below which an exchange isn't given up for what the peer may have sent before it
+    could see it."""
+    pause_only_when_silent: bool
+    """Whether the pause after failed exchanges is left out while the peer is evidently alive."""
+    renew_id_when_giving_up: bool
+    """Whether we are another instance to the peer once we have erased all keys: a peer that ignores
+    keys of the same instance, as the reference may, then takes part in the next exchange."""
+    refuse_repeated_offers: bool
+    """Whether an offer that was taken once is refused when it comes again (section 7.6)."""
+
+
+CHANCEL: Final = Behaviour(
+    replay_window=1024,
+    keep_window_on_promotion=True,
+    straggler_s=10.0,
+    receive_key_limit_s=3620.0,
+    answer_at_once=True,
+    answer_repeated_key=True,
+    late_answer_interval_s=5.0,
+    transmit_while_peer_uses_key=True,
+    retry_unfinished=True,
+    pair_ciphertext_by_header=True,
+    discard_mixed_fragments=True,
+    restart_on_new_spi=True,
+    settle_s=4.0,
+    pause_only_when_silent=True,
+    renew_id_when_giving_up=True,
+    refuse_repeated_offers=True,
+)
+
+REFERENCE: Final = Behaviour(
+    replay_window=64,
+    keep_window_on_promotion=False,
+    straggler_s=0.0,
+    receive_key_limit_s=None,
+    answer_at_once=False,
+    answer_repeated_key=False,
+    late_answer_interval_s=None,
+    transmit_while_peer_uses_key=False,
+    retry_unfinished=False,
+    pair_ciphertext_by_header=False,
+    discard_mixed_fragments=False,
+    restart_on_new_spi=False,
+    settle_s=0.0,
+    pause_only_when_silent=False,
+    renew_id_when_giving_up=False,
+    refuse_repeated_offers=False,
+)

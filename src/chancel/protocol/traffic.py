@@ -1,0 +1,103 @@
+"""Sealing: the one key we send with (protocol sections 3.2 and 8)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import NamedTuple
+
+from chancel.crypto.suite import Aead, Suite
+from chancel.protocol.messages import Command, EraseKeys, InstallSendKey, SendReport
+from chancel.protocol.profile import CURRENT, Profile
+from chancel.wire.drop import Drop
+from chancel.wire.traffic import FIRST_PACKET_NUMBER, TrafficHeader, add_tail, nonce
+from chancel.wire.types import Buffer, Flocks, Salt, Spi
+
+
+class Reservation(NamedTuple):
+    """Packet numbers that belong to the caller, who seals each of them once or never.
+
+    Number ``i`` of them is ``first_number + i``; ``flocks`` are those of the header.
+    """
+
+    aead: Aead
+    spi: Spi
+    salt: Salt
+    first_number: int
+    flocks: Flocks
+
+
+@dataclasses.dataclass(slots=True)
+class _SendKey:
+    spi: Spi
+    salt: Salt
+    aead: Aead
+    installed_at: float
+    next_number: int = FIRST_PACKET_NUMBER
+    last_at: float | None = None
+
+
+class Sealer:
+    """Seals packets under the newest key.
+
+    A new key replaces the old one at once. A key that is too old, or out of packet numbers, is
+    thrown away when the next packet is about to be sealed. ``drops`` counts packets that had no
+    key.
+    """
+
+    def __init__(self, flocks: Flocks, suite: Suite, profile: Profile = CURRENT) -> None:
+        self.drops: Counter[Drop] = Counter()
+        self._flocks = flocks
+        self._suite = suite
+        self._profile = profile
+        self._key: _SendKey | None = None
+
+    def __repr__(self) -> str:
+        return f"<Sealer spi={self._key.spi:08x}>" if self._key else "<Sealer without key>"
+
+    def execute(self, command: Command, now: float) -> None:
+        """Install or erase a key. A receive key is none of ours and ignored."""
+        match command:
+            case InstallSendKey(spi, salt, key):
+                self._key = _SendKey(spi, salt, self._suite.aead(key), now)
+            case EraseKeys():
+                self._key = None
+
+    def seal(self, payload: Buffer, next_: int, now: float) -> bytes | None:
+        """Return the datagram of one payload, or ``None`` (counted) if there is no key."""
+        keys = self.reserve(1, now)
+        if keys is None:
+            return None
+        number = keys.first_number
+        header = TrafficHeader(keys.spi, number, *keys.flocks).encode()
+        text = keys.aead.encrypt(nonce(keys.salt, number), add_tail(payload, next_), header)
+        return header + text
+
+    def reserve(self, count: int, now: float) -> Reservation | None:
+        """Take ``count`` packet numbers for a batch; ``None`` (``count`` drops) if there is no key.
+
+        The batch must be sealed at once: the key's age is judged here.
+        """
+        key = self._key
+        if key is None:
+            self.drops[Drop.NO_KEY] += count
+            return None
+        number = key.next_number
+        if (
+            number + count > self._profile.send_limit_packets
+            or now >= key.installed_at + self._profile.send_limit_age_s
+        ):
+            self._key = None
+            self.drops[Drop.KEY_EXPIRED] += count
+            return None
+        key.next_number = number + count
+        key.last_at = now
+        return Reservation(key.aead, key.spi, key.salt, number, self._flocks)
+
+    def report(self) -> SendReport:
+        """What is in use, and how many packets went out under it."""
+        key = self._key
+        if key is None:
+            return SendReport()
+        packets = key.next_number - FIRST_PACKET_NUMBER
+        return SendReport(key.spi, packets, key.installed_at, key.last_at)
