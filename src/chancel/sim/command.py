@@ -1,0 +1,160 @@
+"""``chancel sim``: the simulator on the command line, and how a failing seed is repeated."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chancel.sim.campaign import YEAR, hard_days, run_all
+from chancel.sim.nat import NAT_TYPES
+from chancel.sim.pair import Report, run
+from chancel.sim.scenario import Kind, Scenario
+
+MAX_SHOWN = 10
+"""How many violations of one run are printed."""
+
+
+def _nat(text: str) -> str:
+    if text not in NAT_TYPES:
+        raise typer.BadParameter(f"expected one of {', '.join(NAT_TYPES)}")
+    return text
+
+
+Probability = Annotated[float, typer.Option(min=0.0, max=1.0, help="Per packet, from 0 to 1.")]
+
+
+def pair(
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    hours: Annotated[float, typer.Option(min=0.01, help="Simulated time.")] = 24.0,
+    loss: Probability = 0.0,
+    duplicate: Probability = 0.0,
+    reorder: Probability = 0.0,
+    corrupt: Probability = 0.0,
+    fragment_loss: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Loss of key exchange packets alone.")
+    ] = 0.0,
+    latency: Annotated[float, typer.Option(min=0.0, help="One way, in seconds.")] = 0.02,
+    jitter: Annotated[float, typer.Option(min=0.0, help="At most, in seconds.")] = 0.01,
+    restarts: Annotated[bool, typer.Option("--restarts", help="Ends lose power at times.")] = False,
+    skew: Annotated[bool, typer.Option("--skew", help="Wall clocks differ by up to 9 s.")] = False,
+    payload_every: Annotated[
+        float, typer.Option(min=0.001, help="Seconds between inner packets of each end.")
+    ] = 60.0,
+    nat: Annotated[
+        str | None,
+        typer.Option(parser=_nat, metavar="KIND", help=f"Left behind NAT: {', '.join(NAT_TYPES)}."),
+    ] = None,
+    behaviour: Annotated[
+        str, typer.Option(help="'chancel' or 'reference', or both ends as 'LEFT,RIGHT'.")
+    ] = "chancel",
+) -> None:
+    """Simulate two ends of a tunnel; exit status 1 if a rule was broken."""
+    scenario = Scenario(
+        seed=seed,
+        hours=hours,
+        loss=loss,
+        duplicate=duplicate,
+        reorder=reorder,
+        corrupt=corrupt,
+        fragment_loss=fragment_loss,
+        latency_s=latency,
+        jitter_s=jitter,
+        restarts=restarts,
+        skew=skew,
+        payload_every_s=payload_every,
+        nat=nat,
+        kinds=_kinds(behaviour),
+    )
+    report = run(scenario, _Progress(scenario.hours))
+    _print_table(report)
+    _print_violations(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def suite(
+    seeds: Annotated[int, typer.Option(min=0, help="Hard days, each in two variants.")] = 200,
+    year: Annotated[bool, typer.Option(help="Also a year of hourly key changes.")] = True,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Run the long simulations: a year, and many hard days.
+
+    A failing run prints the command that repeats it.
+    """
+    scenarios = [YEAR] if year else []
+    scenarios += hard_days(range(1, seeds + 1))
+    started = time.monotonic()
+    failed = 0
+    for number, report in enumerate(run_all(scenarios, jobs), 1):
+        failed += not report.ok
+        _print_violations(report)
+        _say(f"{number}/{len(scenarios)} runs, {failed} failed, {time.monotonic() - started:.0f} s")
+    typer.echo(f"{len(scenarios)} runs, {failed} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+class _Progress:
+    """One line that tells how far a run is, at most once a second."""
+
+    def __init__(self, hours: float) -> None:
+        self._hours = hours
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, done: float) -> None:
+        now = time.monotonic()
+        if now - self._told >= 1.0 or done >= self._hours:
+            self._told = now
+            share = done / self._hours
+            _say(f"{done:.0f} of {self._hours:.0f} h ({share:.0%}), {now - self._started:.0f} s")
+
+
+def _say(line: str) -> None:
+    """Show passing progress: over itself on a terminal, as lines in a log."""
+    if sys.stderr.isatty():
+        typer.echo(f"\r\x1b[K{line}", err=True, nl=False)
+    else:
+        typer.echo(line, err=True)
+
+
+def _kinds(behaviour: str) -> tuple[Kind, Kind]:
+    names = behaviour.split(",")
+    try:
+        left, right = Kind(names[0]), Kind(names[-1])
+    except ValueError:
+        names = []
+    if not 1 <= len(names) <= 2:
+        raise typer.BadParameter("expected 'chancel', 'reference' or two of them with a comma")
+    return left, right
+
+
+def _print_table(report: Report) -> None:
+    table = Table("", "", show_header=False, box=None)
+    rows = (
+        ("datagrams", f"{report.datagrams:,} sent, {report.lost:,} lost"),
+        ("sending keys", f"{report.keys:,}"),
+        ("payloads", f"{report.payloads_sent:,} sent, {report.payloads_delivered:,} delivered"),
+        ("restarts", f"{report.restarts}, slowest recovery {report.longest_recovery_s:.2f} s"),
+        ("longest silence", f"{report.longest_silence_s:.2f} s"),
+        ("events", f"{report.events:,}, digest {report.digest}"),
+    )
+    for name, value in rows:
+        table.add_row(name, value)
+    for end, drops in zip(("left", "right"), report.drops, strict=True):
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(drops.items()))
+        table.add_row(f"drops {end}", counts or "none")
+    if sys.stderr.isatty():
+        typer.echo(err=True)
+    Console(soft_wrap=True).print(table)
+
+
+def _print_violations(report: Report) -> None:
+    if report.ok:
+        return
+    typer.echo(f"\n{len(report.violations)} broken rules; repeat: {report.scenario.command()}")
+    for violation in report.violations[:MAX_SHOWN]:
+        typer.echo(f"  {violation}")

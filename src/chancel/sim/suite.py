@@ -1,0 +1,95 @@
+"""Fast, repeatable stand-ins for the primitives. **They protect nothing**: never for real use.
+
+The key agreement here is a hash of public values, so anybody who listens can compute every key.
+What a simulation needs does hold: sizes are right, two honest sides agree, and a wrong key, a
+damaged byte or a mixed-up fragment yields another secret. Living in ``sim`` keeps it out of
+programs: no floor that a program runs on may import this one, and the import contract is checked.
+
+AES-256-GCM is the real one: it is deterministic already, and faster than any hash of Python's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from chancel.crypto.suite import (
+    ECDH_BYTES,
+    KEM_CIPHERTEXT_BYTES,
+    KEM_PUBLIC_BYTES,
+    KEM_SHARED_BYTES,
+    Aead,
+    EcdhKeyPair,
+    KemKeyPair,
+)
+from chancel.errors import LocalProtocolError, RemoteProtocolError
+from chancel.wire.drop import Drop
+from chancel.wire.types import Buffer
+
+_SEED_BYTES = 32
+
+
+def _hash(size: int, *parts: Buffer) -> bytes:
+    state = hashlib.shake_128()
+    for part in parts:
+        state.update(len(part).to_bytes(4, "big"))
+        state.update(part)
+    return state.digest(size)
+
+
+class _OpenEcdh:
+    """The shape of X25519: both sides hash the two *public* keys. Secret from nobody."""
+
+    __slots__ = ("public",)
+
+    def __init__(self, seed: bytes) -> None:
+        self.public = _hash(ECDH_BYTES, b"ecdh", seed)
+
+    def exchange(self, peer_public: Buffer) -> bytes:
+        if not any(peer_public):
+            raise RemoteProtocolError(Drop.OFFER_WEAK_KEY)
+        return _hash(ECDH_BYTES, b"shared", *sorted((self.public, bytes(peer_public))))
+
+
+class _OpenKem:
+    """The shape of ML-KEM: a secret is a hash of encapsulation key and ciphertext, both public."""
+
+    __slots__ = ("public",)
+
+    def __init__(self, seed: bytes) -> None:
+        self.public = _hash(KEM_PUBLIC_BYTES, b"kem", seed)
+
+    def decapsulate(self, ciphertext: Buffer) -> bytes:
+        if len(ciphertext) != KEM_CIPHERTEXT_BYTES:
+            raise LocalProtocolError("a ciphertext is incomplete: collect all fragments")
+        return _hash(KEM_SHARED_BYTES, self.public, ciphertext)
+
+
+class FastSuite:
+    """A :class:`chancel.crypto.suite.Suite` whose every byte follows from ``rng``."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def random(self, size: int) -> bytes:
+        return self._rng.randbytes(size)
+
+    def ecdh_key_pair(self) -> EcdhKeyPair:
+        return _OpenEcdh(self.random(_SEED_BYTES))
+
+    def kem_key_pair(self) -> KemKeyPair:
+        return _OpenKem(self.random(_SEED_BYTES))
+
+    def kem_encapsulate(self, peer_public: Buffer) -> tuple[bytes, bytes]:
+        if len(peer_public) != KEM_PUBLIC_BYTES:
+            raise RemoteProtocolError(Drop.OFFER_WEAK_KEY)
+        ciphertext = _hash(KEM_CIPHERTEXT_BYTES, b"ciphertext", self.random(_SEED_BYTES))
+        return ciphertext, _hash(KEM_SHARED_BYTES, peer_public, ciphertext)
+
+    def aead(self, key: Buffer) -> Aead:
+        return AESGCM(key)
+
+    def kmac256(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
+        return _hash(size, size.to_bytes(8, "big"), key, data, custom)
