@@ -1,0 +1,102 @@
+"""The board: what must flow back against the lanes, one page per process.
+
+Each process has one memory object that it alone writes; the readers named in ``topology`` map it
+read-only. An entry per tunnel holds the owner's record (``records``) and its drop counters, behind
+a checksum: a reader copies an entry and believes it only when the checksum fits, so a copy torn by
+a concurrent write is noticed on any processor, whatever its memory order, and read again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+from chancel.daemon.records import Record
+from chancel.wire.drop import Drop
+
+MAX_TUNNELS = 256
+"""Tunnels one group can hold: 254 peers of a liturgy and room for two more."""
+
+ENTRY_BYTES = 1024
+BOARD_BYTES = MAX_TUNNELS * ENTRY_BYTES
+
+_HEAD = struct.Struct("=II")
+_DROPS = tuple(Drop)
+_COUNTERS = struct.Struct(f"={len(_DROPS)}Q")
+_F_ADD_SEALS = 1033
+_F_SEAL_SHRINK_GROW_FUTURE_WRITE = 0x0002 | 0x0004 | 0x0010
+_READ_TRIES = 1000
+_READ_PAUSE_S = 0.001
+_AT_ONCE = 16
+"""Tries without a pause; then the owner has lost the processor within its write, and gets time."""
+
+R = TypeVar("R", bound=Record)
+
+
+class Entry(NamedTuple, Generic[R]):
+    """One tunnel's entry on one process's board."""
+
+    record: R
+    drops: dict[Drop, int]
+
+
+def make_board(name: str) -> int:
+    """Make one process's board; returns the descriptor of its memory."""
+    memory = os.memfd_create(f"board-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(memory, BOARD_BYTES)
+    return memory
+
+
+class BoardWriter:
+    """The owner's side. Made once, in the owner: from then on nobody else can map it writable."""
+
+    def __init__(self, memory: int) -> None:
+        self._map = mmap.mmap(memory, BOARD_BYTES)
+        fcntl.fcntl(memory, _F_ADD_SEALS, _F_SEAL_SHRINK_GROW_FUTURE_WRITE)
+
+    def write(self, tunnel: int, record: Record, drops: Mapping[Drop, int]) -> None:
+        """Publish a tunnel's entry."""
+        body = record.pack() + _COUNTERS.pack(*[drops.get(reason, 0) for reason in _DROPS])
+        at = tunnel * ENTRY_BYTES
+        entry = _HEAD.pack(len(body), zlib.crc32(body)) + body
+        self._map[at : at + len(entry)] = entry
+
+    def clear(self, tunnel: int) -> None:
+        """Withdraw a tunnel's entry."""
+        at = tunnel * ENTRY_BYTES
+        self._map[at : at + ENTRY_BYTES] = bytes(ENTRY_BYTES)
+
+
+class BoardReader(Generic[R]):
+    """A reader's side of one process's board."""
+
+    def __init__(self, memory: int, record: type[R]) -> None:
+        self._map = mmap.mmap(memory, BOARD_BYTES, prot=mmap.PROT_READ)
+        self._record = record
+        self._size = record.size() + _COUNTERS.size
+
+    def read(self, tunnel: int) -> Entry[R] | None:
+        """Copy a tunnel's entry; ``None`` before its owner wrote the first one.
+
+        Raises ``ValueError`` when no valid copy can be had: the owner writes nonsense.
+        """
+        at = tunnel * ENTRY_BYTES
+        for attempt in range(_READ_TRIES):
+            size, checksum = _HEAD.unpack_from(self._map, at)
+            if size == 0:
+                return None
+            body = self._map[at + _HEAD.size : at + _HEAD.size + self._size]
+            if size == self._size and zlib.crc32(body) == checksum:
+                counts = _COUNTERS.unpack_from(body, self._record.size())
+                return Entry(
+                    self._record.unpack(body[: self._record.size()]),
+                    {reason: count for reason, count in zip(_DROPS, counts, strict=True) if count},
+                )
+            time.sleep(0 if attempt < _AT_ONCE else _READ_PAUSE_S)
+        raise ValueError("a board entry that never becomes whole")

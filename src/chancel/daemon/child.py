@@ -1,0 +1,111 @@
+"""From the fork to the duty: what a process of the group does first, and how it ends.
+
+It closes every descriptor that isn't one of its ends, maps its own memory, gives up its
+privileges, and serves. When a neighbour dies it falls silent and waits: the guardian, which sees
+who died first, says so and ends the group.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from chancel.daemon import linux, logs, privileges
+from chancel.daemon.privileges import Identity
+from chancel.daemon.process import Duty, Process
+from chancel.daemon.topology import BOARD_READERS, BOARDS, KEY_LINKS, LANES, RINGS, Wiring
+from chancel.errors import LinkClosed
+
+Make = Callable[[Process], Duty]
+
+COLLECTING = frozenset({"control", "chapel"})
+"""Duties that keep the cycle collector: they make few objects, and the others make no cycles."""
+
+_STANDARD = frozenset({0, 1, 2})
+
+log = logging.getLogger("chancel.daemon")
+
+
+def run(name: str, wiring: Wiring, make: Make, user: Identity | None, guardian: int) -> NoReturn:
+    """Be the process with duty ``name``, until the guardian (its pid) says stop. Never returns.
+
+    Objects of the guardian whose descriptors were closed under them are still referenced from its
+    stack below us, so none of them closes a number that means something else by now.
+    """
+    status = 1
+    try:
+        logs.setup(name)
+        _settle(name, guardian)
+        _close_all_but(own_descriptors(name, wiring))
+        process = Process(name, wiring)
+        privileges.drop(user)
+        _die_with(guardian)
+        _serve(process, make)
+        status = 0
+    except Exception:
+        log.exception("failed")
+    finally:
+        os._exit(status)
+
+
+def _serve(process: Process, make: Make) -> None:
+    try:
+        process.serve(make(process))
+    except LinkClosed:
+        while (received := process.guardian.receive(blocking=True)) is not None:
+            if received[0].get("do") == "stop":
+                return
+
+
+def _settle(name: str, guardian: int) -> None:
+    """Take our own name, and leave signals to the guardian: a terminal sends them to all of us."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _die_with(guardian)
+    linux.prctl(linux.PR_SET_NAME, name.encode())
+    if name not in COLLECTING:
+        gc.disable()
+
+
+def _die_with(guardian: int) -> None:
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != guardian:
+        raise LinkClosed("the guardian is gone")
+
+
+def own_descriptors(name: str, wiring: Wiring) -> frozenset[int]:
+    """The descriptors of the wiring that belong to the process ``name``, by the tables."""
+    own = [wiring.guardian_links[name][1].fileno(), wiring.bells[name].fileno()]
+    own += [wiring.bells[listener].fileno() for listener in RINGS.get(name, ())]
+    for lane, spec in LANES.items():
+        ends = wiring.lanes[lane]
+        if name == spec.writer:
+            own += [ends.memory, ends.writer.fileno()]
+        elif name == spec.reader:
+            own += [ends.memory, ends.reader.fileno()]
+    for link, owners in KEY_LINKS.items():
+        if name in owners:
+            own.append(wiring.key_links[link][owners.index(name)].fileno())
+    own += [wiring.boards[owner] for owner in BOARDS if name in (owner, *BOARD_READERS[owner])]
+    return frozenset(own)
+
+
+def _close_all_but(own: frozenset[int]) -> None:
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if fd not in own and fd not in _STANDARD and _is_open(fd):
+            os.close(fd)
+
+
+def _is_open(fd: int) -> bool:
+    """The descriptor that read the directory is listed, and gone."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

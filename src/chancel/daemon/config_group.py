@@ -1,0 +1,102 @@
+"""Checks over the files of one group: tunnels that are carried by the same processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import combinations
+
+from chancel.daemon.config_directives import ANY, user_exists
+from chancel.daemon.config_lines import quoted
+from chancel.daemon.config_types import TUNNEL_PROCESSES, TunnelConfig
+from chancel.wire.types import Address
+
+
+def check_group(configs: Sequence[TunnelConfig]) -> None:
+    """Refuse files that can't share a group; raises :class:`ConfigError` naming two of them.
+
+    All files are in tunnel mode, the only one of this release, so their modes never differ.
+    """
+    for earlier, later in combinations(configs, 2):
+        _check_users_agree(earlier, later)
+        _check_sockets(earlier, later)
+        _check_networks(earlier, later)
+    for directive, key in _UNIQUE:
+        _check_unique(configs, directive, key)
+
+
+def check_users(configs: Iterable[TunnelConfig]) -> None:
+    """Refuse files that don't name an existing user for each process; only root needs them."""
+    for config in configs:
+        for process in TUNNEL_PROCESSES:
+            user = config.run_as.get(process)
+            if user is None:
+                problem = f"no user for {process} (expected a line: run {process} as USER)"
+                raise config.refusal("run", problem, key=f"run {process}")
+            if not user_exists(user):
+                problem = f"user {quoted(user)} does not exist (expected the name of a user)"
+                raise config.refusal("run", problem, key=f"run {process}")
+
+
+_UNIQUE: tuple[tuple[str, Callable[[TunnelConfig], Hashable | None]], ...] = (
+    ("instance", lambda config: config.instance),
+    ("pidfile", lambda config: config.pidfile),
+    ("control", lambda config: config.control and config.control.path),
+)
+"""Directives whose values name something on this machine, so that no two files can share one."""
+
+
+def _check_unique(
+    configs: Sequence[TunnelConfig],
+    directive: str,
+    key: Callable[[TunnelConfig], Hashable | None],
+) -> None:
+    seen: dict[Hashable, TunnelConfig] = {}
+    for config in configs:
+        value = key(config)
+        if value is None:
+            continue
+        if value in seen:
+            other = seen[value].place(directive)
+            problem = f"{quoted(str(value))} is taken by {other} (expected one of its own)"
+            raise config.refusal(directive, problem)
+        seen[value] = config
+
+
+def _check_users_agree(earlier: TunnelConfig, later: TunnelConfig) -> None:
+    for process in TUNNEL_PROCESSES:
+        one, other = earlier.run_as.get(process), later.run_as.get(process)
+        if one != other and one is not None and other is not None:
+            key = f"run {process}"
+            problem = (
+                f"{process} runs as {quoted(other)} here and as {quoted(one)} in"
+                f" {earlier.place(key)} (expected one user, or a group of its own)"
+            )
+            raise later.refusal("run", problem, key)
+
+
+def _same_socket(one: Address, other: Address) -> bool:
+    hosts = {one.host, other.host}
+    return one.port == other.port != 0 and (len(hosts) == 1 or ANY.host in hosts)
+
+
+def _check_sockets(earlier: TunnelConfig, later: TunnelConfig) -> None:
+    if _same_socket(earlier.local, later.local):
+        problem = (
+            f"{later.local} is taken by {earlier.local} of {earlier.place('local')}"
+            " (expected another address or port)"
+        )
+        raise later.refusal("local", problem)
+
+
+def _check_networks(earlier: TunnelConfig, later: TunnelConfig) -> None:
+    mine, theirs = later.tunnel.network, earlier.tunnel.network
+    if mine.overlaps(theirs):
+        problem = (
+            f"{mine} overlaps with {theirs} of {earlier.place('tunnel')} (expected another network)"
+        )
+        raise later.refusal("tunnel", problem)
+    for route in later.routes:
+        if route in earlier.routes:
+            key = f"route {route}"
+            problem = f"{route} is routed by {earlier.place(key)} (expected one tunnel for it)"
+            raise later.refusal("route", problem, key)

@@ -1,0 +1,87 @@
+"""The unix sockets on which a tunnel can be asked how it is; the guardian makes them.
+
+``NAME.ctl`` in the runtime directory is ours: ``duties.control`` answers there. The datagram socket of
+the ``control`` directive is for the tools of the reference, as its daemon makes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chancel.daemon.config_types import ControlSocket
+from chancel.daemon.linux import MachineError
+
+BACKLOG = 16
+
+
+def open_ctl(path: Path) -> socket.socket:
+    """Listen on ``path``, for its owner alone. A dead group's socket file is taken over.
+
+    Raises :class:`MachineError`, also when another group answers there.
+    """
+    if _answers(path):
+        raise MachineError(f"{path.stem} is already running: it answers on {path}")
+    with _named(path):
+        listening = _bind(path, socket.SOCK_STREAM, 0o600)
+        listening.listen(BACKLOG)
+    return listening
+
+
+def open_status(control: ControlSocket) -> socket.socket:
+    """Bind the reference's datagram socket, mode 0700, and give it to its owner.
+
+    Raises :class:`MachineError`.
+    """
+    owner = pwd.getpwnam(control.owner)
+    with _named(control.path):
+        datagrams = _bind(control.path, socket.SOCK_DGRAM, 0o700)
+        try:
+            if (os.geteuid(), os.getegid()) != (owner.pw_uid, owner.pw_gid):
+                os.chown(control.path, owner.pw_uid, owner.pw_gid)
+        except OSError:
+            datagrams.close()
+            control.path.unlink()
+            raise
+    return datagrams
+
+
+def _bind(path: Path, kind: socket.SocketKind, mode: int) -> socket.socket:
+    if os.path.lexists(path):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+        path.unlink()
+    bound = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+    mask = os.umask(0o777 & ~mode)
+    try:
+        bound.bind(str(path))
+        path.chmod(mode)
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.umask(mask)
+    return bound
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+        try:
+            knock.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"control socket {path} can't be made: {error.strerror}") from error

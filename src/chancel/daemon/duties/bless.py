@@ -1,0 +1,119 @@
+"""bless: seals plaintext.
+
+In: the lane from heaven-rx and keys from chapel. Out: the lane to purgatory-tx. It has no
+descriptor but these. Without a key it drops everything; it owns the packet numbers, so no nonce is
+used twice, and throws a key away at its hard limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from chancel.crypto.system import SystemSuite
+from chancel.daemon.hot.seal import Nonces, seal_run
+from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.process import Process
+from chancel.daemon.publish import Publisher
+from chancel.daemon.records import BlessRecord
+from chancel.daemon.run import Run
+from chancel.daemon.settings import TunnelSettings
+from chancel.protocol.messages import EraseKeys
+from chancel.protocol.traffic import Sealer
+from chancel.wire.drop import Drop
+
+
+class _Tunnel:
+    def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
+        self.sealer = Sealer(settings.flocks, suite)
+        self.keys = 0
+        self.bytes = 0
+
+    def snapshot(self) -> tuple[BlessRecord, Counter[Drop]]:
+        """The board's entry."""
+        report = self.sealer.report()
+        record = BlessRecord(
+            report.spi,
+            self.keys,
+            report.packets,
+            self.bytes,
+            report.installed_at,
+            report.last_at or 0.0,
+        )
+        return record, self.sealer.drops
+
+
+class Bless:
+    """The duty of bless."""
+
+    def __init__(self, process: Process) -> None:
+        self._suite = SystemSuite()
+        self._keys = process.key_links["send-keys"]
+        self._in = process.readers["bless"]
+        self._out = process.writers["purgatory"]
+        self._views_in, self._views_out = SlotViews(), SlotViews()
+        self._nonces = Nonces()
+        self._publisher = Publisher(process)
+        self._tunnels: dict[int, _Tunnel] = {}
+        process.loop.add(self._keys, self._take_keys)
+        process.loop.add(self._in, self._seal)
+
+    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
+        del fds
+        entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite)
+        self._publisher.add(tunnel, settings.instance, entry.snapshot)
+
+    def remove(self, tunnel: int) -> None:
+        self._publisher.remove(tunnel)
+        self._tunnels.pop(tunnel).sealer.execute(EraseKeys(), time.monotonic())
+
+    def wake_at(self) -> float | None:
+        return self._publisher.wake_at()
+
+    def wake(self, now: float) -> None:
+        self._publisher.flush(now)
+
+    def _take_keys(self) -> None:
+        while (received := self._keys.receive()) is not None:
+            tunnel, command = received
+            entry = self._tunnels.get(tunnel)
+            if entry is None:
+                continue  # removed while its last key was on the way
+            entry.sealer.execute(command, time.monotonic())
+            entry.keys += 1
+            entry.bytes = 0
+            self._publisher.now(tunnel)
+
+    def _seal(self) -> None:
+        batch = self._in.receive()
+        if batch is None:
+            return
+        now = time.monotonic()
+        source = self._views_in.of(batch.slot, batch.memory)
+        target: SlotView | None = None
+        sealed: list[Run] = []
+        at = 0
+        for run in batch.runs:
+            entry = self._tunnels.get(run.tunnel)
+            if entry is None:
+                continue  # removed while its last batch was on the way
+            had_key = entry.sealer.report().spi
+            reservation = entry.sealer.reserve(run.packets, now)
+            if reservation is None:
+                if had_key:
+                    self._publisher.now(run.tunnel)  # expired just now: heaven-rx must know
+                else:
+                    self._publisher.later(run.tunnel)
+                continue
+            target = target or self._views_out.of(*self._out.wait_slot())
+            out = seal_run(reservation, self._nonces, source, run, target, at)
+            sealed.append(out)
+            at = -(-out.end // 16) * 16
+            entry.bytes += out.end - out.offset
+            self._publisher.later(run.tunnel)
+        self._in.release(batch)
+        if sealed:
+            self._out.send(sealed)
+
+
+make = Bless

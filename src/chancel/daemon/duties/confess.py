@@ -1,0 +1,157 @@
+"""confess: opens ciphertext.
+
+In: the lane from purgatory-rx and keys from chapel. Out: the lane to heaven-tx. It has no
+descriptor but these. What it authenticates tells where the peer is and that a key is in use: its
+board says so to chapel, purgatory-tx and heaven-rx.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+from chancel.crypto.system import SystemSuite
+from chancel.daemon.hot.open import open_run
+from chancel.daemon.hot.seal import Nonces
+from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.process import Process
+from chancel.daemon.publish import Publisher, earliest
+from chancel.daemon.records import NOWHERE, ConfessRecord
+from chancel.daemon.run import Run, pack_address, unpack_address
+from chancel.daemon.settings import TunnelSettings
+from chancel.protocol.messages import EraseKeys
+from chancel.protocol.opening import Opener
+from chancel.wire.drop import Drop
+from chancel.wire.traffic import NEXT_INNER, TAIL_BYTES
+
+log = logging.getLogger("chancel.daemon")
+
+
+class _Tunnel:
+    def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
+        self.instance = settings.instance
+        self.opener = Opener(settings.flocks, suite)
+        self.bytes = 0
+        self.peer = pack_address(settings.peer) if settings.peer else NOWHERE
+        self.peer_at = 0.0
+        self.seen = (0, False)
+
+    def snapshot(self) -> tuple[ConfessRecord, Counter[Drop]]:
+        """The board's entry."""
+        report = self.opener.report()
+        record = ConfessRecord(
+            report.active_spi,
+            report.packets,
+            self.bytes,
+            report.installed_at,
+            report.alive_at or 0.0,
+            self.peer_at,
+            self.peer,
+        )
+        return record, self.opener.drops
+
+    def urgent(self, source: bytes, now: float) -> bool:
+        """After a run with authentic packets: whether others must know at once.
+
+        That is a new address of the peer, or the first packet under a key.
+        """
+        report = self.opener.report()
+        if report.alive_at != now:
+            return False
+        moved = source != self.peer
+        if moved:
+            log.info("peer address tunnel=%s new=%s", self.instance, unpack_address(source))
+        self.peer, self.peer_at = source, now
+        seen = (report.active_spi, report.packets > 0)
+        first = seen != self.seen
+        if first:
+            self.bytes = 0
+        self.seen = seen
+        return moved or first
+
+
+class Confess:
+    """The duty of confess."""
+
+    def __init__(self, process: Process) -> None:
+        self._suite = SystemSuite()
+        self._keys = process.key_links["receive-keys"]
+        self._in = process.readers["confess"]
+        self._out = process.writers["heaven"]
+        self._views_in, self._views_out = SlotViews(), SlotViews()
+        self._nonces = Nonces()
+        self._publisher = Publisher(process)
+        self._tunnels: dict[int, _Tunnel] = {}
+        process.loop.add(self._keys, self._take_keys)
+        process.loop.add(self._in, self._open)
+
+    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
+        del fds
+        entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite)
+        self._publisher.add(tunnel, settings.instance, entry.snapshot)
+
+    def remove(self, tunnel: int) -> None:
+        self._publisher.remove(tunnel)
+        self._tunnels.pop(tunnel).opener.execute(EraseKeys(), time.monotonic())
+
+    def wake_at(self) -> float | None:
+        return earliest(
+            self._publisher.wake_at(),
+            *(entry.opener.wake_at() for entry in self._tunnels.values()),
+        )
+
+    def wake(self, now: float) -> None:
+        for tunnel, entry in self._tunnels.items():
+            active = entry.opener.active
+            entry.opener.wake(now)
+            if entry.opener.active is not active:
+                self._publisher.now(tunnel)
+        self._publisher.flush(now)
+
+    def _take_keys(self) -> None:
+        while (received := self._keys.receive()) is not None:
+            tunnel, command = received
+            entry = self._tunnels.get(tunnel)
+            if entry is None:
+                continue  # removed while its last key was on the way
+            entry.opener.execute(command, time.monotonic())
+            self._publisher.now(tunnel)
+
+    def _open(self) -> None:
+        batch = self._in.receive()
+        if batch is None:
+            return
+        # A packet under a new key can be here before we looked at the link the key came by.
+        self._take_keys()
+        now = time.monotonic()
+        source = self._views_in.of(batch.slot, batch.memory)
+        target: SlotView | None = None
+        opened: list[Run] = []
+        at = 0
+        for run in batch.runs:
+            entry = self._tunnels.get(run.tunnel)
+            if entry is None:
+                continue  # removed while its last batch was on the way
+            target = target or self._views_out.of(*self._out.wait_slot())
+            entry.opener.wake(now)
+            runs = open_run(entry.opener, self._nonces, source, run, target, at, now)
+            opened += runs
+            at = -(-(at + run.end - run.offset) // 16) * 16
+            entry.bytes += _inner_bytes(runs)
+            if entry.urgent(run.source, now):
+                self._publisher.now(run.tunnel)
+            else:
+                self._publisher.later(run.tunnel)
+        self._in.release(batch)
+        if opened:
+            self._out.send(opened)
+
+
+def _inner_bytes(runs: list[Run]) -> int:
+    return sum(
+        run.end - run.offset - run.packets * TAIL_BYTES for run in runs if run.next == NEXT_INNER
+    )
+
+
+make = Confess

@@ -1,0 +1,157 @@
+"""control: answers those who ask how the tunnels are.
+
+In: unix sockets of the machine's own users (``NAME.ctl`` and, where a file has a ``control`` line,
+the datagram socket of the reference's tools), and all boards, read-only. Out: answers, and requests
+to the guardian to add or to remove a tunnel. It has no lane and no key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from functools import partial
+from typing import Any
+
+from chancel.daemon.ctl_server import Client, CtlServer, Request
+from chancel.daemon.logs import RateLimit
+from chancel.daemon.process import Process
+from chancel.daemon.publish import earliest
+from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.status import StatusBook
+from chancel.errors import LocalProtocolError
+
+STATUS_COMMAND = 1
+"""The only request of the reference's tools: one byte."""
+
+WATCH_INTERVAL_S = (0.5, 3600.0)
+"""Shortest and longest interval a client may watch with."""
+
+log = logging.getLogger("chancel.daemon")
+
+
+class Control:
+    """The duty of control."""
+
+    def __init__(self, process: Process) -> None:
+        self._loop = process.loop
+        self._guardian = process.guardian
+        self._book = StatusBook(process.boards)
+        self._about: dict[int, dict[str, Any]] = {}
+        self._sockets: dict[int, list[socket.socket]] = {}
+        self._server = CtlServer(process.loop, self._serve, self._gone)
+        self._due: dict[Client, float] = {}
+        self._watching: dict[Client, float] = {}
+        self._asked: dict[int, Client] = {}
+        self._requests = 0
+        self._limit = RateLimit(60.0)
+        process.hear = self._hear
+
+    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
+        self._book.add(tunnel, settings, self._about.pop(tunnel))
+        listening, *datagrams = self._sockets[tunnel] = [socket.socket(fileno=fd) for fd in fds]
+        self._server.listen(listening)
+        for end in datagrams:
+            self._loop.add(end, partial(self._answer_datagram, tunnel, end))
+
+    def remove(self, tunnel: int) -> None:
+        listening, *datagrams = ends = self._sockets.pop(tunnel)
+        self._server.ignore(listening)
+        for end in datagrams:
+            self._loop.remove(end)
+        for end in ends:
+            end.close()
+        self._book.remove(tunnel)
+
+    def wake_at(self) -> float | None:
+        return earliest(self._server.wake_at(), *self._due.values())
+
+    def wake(self, now: float) -> None:
+        self._server.wake(now)
+        for client in [client for client, due in self._due.items() if due <= now]:
+            self._tell_status(client, now)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        """What the guardian says besides orders."""
+        match message:
+            case {"group": group, "uid": uid}:
+                self._book.group = group
+                self._server.owner = uid
+            case {"tunnel": tunnel, "about": about}:
+                self._about[tunnel] = about
+            case {"answer": number, **answer}:
+                self._server.answer(self._asked.pop(number), answer)
+
+    def _serve(self, client: Client, request: Request) -> None:
+        now = time.monotonic()
+        try:
+            match request:
+                case {"do": "status"}:
+                    self._due[client] = self._book.ready_at(now)
+                case {"do": "watch", **options}:
+                    self._watching[client] = _interval(options)
+                    self._due[client] = self._book.ready_at(now)
+                case {"do": "add", "name": str(name)} if client.fds:
+                    self._forward(client, {"request": "add", "name": name})
+                case {"do": "remove", "instance": str(instance)}:
+                    self._forward(client, {"request": "remove", "instance": instance})
+                case _:
+                    raise LocalProtocolError(
+                        "expected status, watch with interval_s,"
+                        " add with name and a descriptor, or remove with instance"
+                    )
+        except LocalProtocolError as error:
+            self._server.answer(client, {"ok": False, "error": str(error)})
+
+    def _gone(self, client: Client) -> None:
+        self._due.pop(client, None)
+        self._watching.pop(client, None)
+
+    def _forward(self, client: Client, request: Request) -> None:
+        """Ask the guardian, who checks everything itself."""
+        self._requests += 1
+        self._asked[self._requests] = client
+        fds = client.take_fds()
+        self._guardian.send({**request, "id": self._requests}, fds)
+        for fd in fds:
+            os.close(fd)
+
+    def _tell_status(self, client: Client, now: float) -> None:
+        interval = self._watching.get(client)
+        if interval is None:
+            del self._due[client]
+        else:
+            self._due[client] = now + interval
+        if not self._server.is_behind(client):
+            self._server.answer(client, self._book.status(now), last=interval is None)
+
+    def _answer_datagram(self, tunnel: int, end: socket.socket) -> None:
+        """A request of the reference's tools: 88 bytes to a client that is bound to a path."""
+        with contextlib.suppress(BlockingIOError):
+            command, client = end.recvfrom(1)
+            if command != bytes((STATUS_COMMAND,)) or not client:
+                return
+            try:
+                end.sendto(self._book.datagram(tunnel), client)
+            except OSError as error:
+                self._limit.log(
+                    log,
+                    logging.WARNING,
+                    tunnel,
+                    time.monotonic(),
+                    "failed to send status to a client reason=%s",
+                    error.strerror,
+                )
+
+
+def _interval(options: dict[str, Any]) -> float:
+    shortest, longest = WATCH_INTERVAL_S
+    interval = options.get("interval_s", 1.0)
+    if not isinstance(interval, int | float) or not shortest <= interval <= longest:
+        raise LocalProtocolError(f"interval_s: expected {shortest} to {longest} seconds")
+    return float(interval)
+
+
+make = Control

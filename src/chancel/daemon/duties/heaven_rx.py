@@ -1,0 +1,161 @@
+"""heaven-rx: reads plaintext from the device.
+
+In: the device. Out: the lane to bless, and nothing else: a packet can't pass it by. It also makes
+the graces (heartbeats, MTU probes and acknowledgements), because they travel as packets do; the
+boards of bless, confess, chapel and heaven-tx tell it when. It holds no key.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+
+from chancel.daemon.hot.cut import DeviceReader, drain
+from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.views import SlotViews
+from chancel.daemon.process import Process
+from chancel.daemon.publish import Publisher, earliest
+from chancel.daemon.records import BlessRecord, HeavenRxRecord, HeavenTxRecord, current_peer
+from chancel.daemon.settings import TunnelSettings
+from chancel.protocol.events import MtuChanged, MtuNotFound
+from chancel.protocol.graces import Graces
+from chancel.wire.drop import Drop
+from chancel.wire.traffic import NEXT_GRACE
+
+log = logging.getLogger("chancel.daemon")
+
+
+class _Tunnel:
+    def __init__(self, settings: TunnelSettings, fd: int, now: float) -> None:
+        self.settings = settings
+        self.reader = DeviceReader(
+            fd, vnet=settings.tun_vnet, frame_header_bytes=len(settings.frame_header)
+        )
+        self.graces = Graces(settings.mtu, settings.mtu_discovery, now)
+        self.peer = settings.peer
+        self.keys = 0
+        self.probes = self.acks = 0
+        self.heartbeat_at = 0.0
+
+    def snapshot(self) -> tuple[HeavenRxRecord, Counter[Drop]]:
+        """The board's entry."""
+        reader = self.reader
+        record = HeavenRxRecord(
+            self.graces.mtu, reader.packets, reader.bytes, self.heartbeat_at, reader.trains
+        )
+        return record, Counter(reader.drops) + self.graces.drops
+
+    def see_keys(self, bless: BlessRecord, now: float) -> None:
+        """A new sending key is shown to the peer by a burst of heartbeats; without one we rest."""
+        if bless.spi == 0:
+            self.graces.key_lost()
+        elif bless.keys != self.keys:
+            self.graces.key_installed(now)
+        self.keys = bless.keys
+
+    def see_graces(self, heaven_tx: HeavenTxRecord, now: float) -> None:
+        """Heed what the peer's graces said."""
+        if heaven_tx.probes != self.probes:
+            self.probes = heaven_tx.probes
+            self.graces.probe_received(heaven_tx.probe_size)
+        if heaven_tx.acks != self.acks:
+            self.acks = heaven_tx.acks
+            self.graces.ack_received(heaven_tx.ack_size, now)
+
+
+class HeavenRx:
+    """The duty of heaven-rx."""
+
+    def __init__(self, process: Process) -> None:
+        self._loop = process.loop
+        self._boards = process.boards
+        self._bell = process.bell
+        self._lane = process.writers["bless"]
+        self._views = SlotViews()
+        self._filling = Filling()
+        self._publisher = Publisher(process)
+        self._tunnels: dict[int, _Tunnel] = {}
+        self._loop.add(self._bell, self._look)
+
+    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
+        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0], time.monotonic())
+        self._publisher.add(tunnel, settings.instance, entry.snapshot)
+        self._loop.add(fds[0], lambda: self._read(tunnel))
+
+    def remove(self, tunnel: int) -> None:
+        fd = self._tunnels.pop(tunnel).reader.fd
+        self._loop.remove(fd)
+        self._publisher.remove(tunnel)
+        os.close(fd)
+
+    def wake_at(self) -> float | None:
+        return earliest(
+            self._publisher.wake_at(),
+            *(entry.graces.wake_at() for entry in self._tunnels.values()),
+        )
+
+    def wake(self, now: float) -> None:
+        for tunnel, entry in self._tunnels.items():
+            entry.graces.wake(now)
+            self._send_graces(tunnel, entry, now)
+        self._publisher.flush(now)
+
+    def _read(self, tunnel: int) -> None:
+        """Drain the device into one slot (more, if a train goes on) and hand it to bless."""
+        entry = self._tunnels[tunnel]
+        more = True
+        while more:
+            self._filling.begin(self._views.of(*self._lane.wait_slot()))
+            drain(entry.reader, self._filling, tunnel)
+            runs = self._filling.finish()
+            if runs:
+                self._lane.send(runs)
+            more = entry.reader.rest is not None
+        self._publisher.later(tunnel)
+
+    def _look(self) -> None:
+        """Somebody rang: a new key, a new address, or a grace."""
+        self._bell.quiet()
+        now = time.monotonic()
+        for tunnel, entry in self._tunnels.items():
+            bless, confess, heaven_tx, chapel = (
+                board.record if (board := self._boards[name].read(tunnel)) else None
+                for name in ("bless", "confess", "heaven-tx", "chapel")
+            )
+            if bless:
+                entry.see_keys(bless, now)
+            if heaven_tx:
+                entry.see_graces(heaven_tx, now)
+            peer = current_peer(entry.settings.peer, confess, chapel)
+            if peer != entry.peer:
+                entry.peer = peer
+                entry.graces.path_changed(now)
+            entry.graces.wake(now)
+            self._send_graces(tunnel, entry, now)
+
+    def _send_graces(self, tunnel: int, entry: _Tunnel, now: float) -> None:
+        payloads = entry.graces.payloads()
+        if payloads:
+            self._filling.begin(self._views.of(*self._lane.wait_slot()))
+            for payload in payloads:
+                self._filling.packet(tunnel, NEXT_GRACE, memoryview(payload))
+            self._lane.send(self._filling.finish())
+            entry.heartbeat_at = now
+            self._publisher.later(tunnel)
+        while (event := entry.graces.next_event()) is not None:
+            instance = entry.settings.instance
+            match event:
+                case MtuChanged(mtu):
+                    log.info("mtu acknowledged by the peer tunnel=%s mtu=%d", instance, mtu)
+                    self._publisher.now(tunnel)
+                case MtuNotFound(minimum):
+                    log.warning(
+                        "no mtu down to the minimum was acknowledged tunnel=%s minimum=%d",
+                        instance,
+                        minimum,
+                    )
+
+
+make = HeavenRx

@@ -1,0 +1,124 @@
+"""heaven-tx: writes plaintext to the device.
+
+In: the lane from confess. Out: the device, and its board for the graces that heaven-rx has to heed.
+It filters what is inside, joins what may be joined, and holds no key.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+
+from chancel.daemon.filter import InnerFilter
+from chancel.daemon.hot.coalesce import DeviceWriter, write_run
+from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.process import Process
+from chancel.daemon.publish import Publisher
+from chancel.daemon.records import HeavenTxRecord
+from chancel.daemon.run import Run
+from chancel.daemon.settings import TunnelSettings
+from chancel.errors import RemoteProtocolError
+from chancel.wire import grace
+from chancel.wire.drop import Drop
+from chancel.wire.traffic import NEXT_GRACE, TAIL_BYTES
+
+
+class _Tunnel:
+    def __init__(self, settings: TunnelSettings, fd: int) -> None:
+        self.writer = DeviceWriter(
+            fd,
+            vnet=settings.tun_vnet,
+            uso=settings.tun_uso,
+            frame_header=settings.frame_header,
+        )
+        self.filter = InnerFilter(settings.tunnel, settings.accepts)
+        self.heartbeat_at = 0.0
+        self.probes = self.probe_size = self.acks = self.ack_size = 0
+
+    def snapshot(self) -> tuple[HeavenTxRecord, Counter[Drop]]:
+        """The board's entry."""
+        writer = self.writer
+        return HeavenTxRecord(
+            writer.packets,
+            writer.bytes,
+            self.heartbeat_at,
+            self.probes,
+            self.probe_size,
+            self.acks,
+            self.ack_size,
+            writer.writes,
+        ), Counter(writer.drops)
+
+    def grace(self, payload: memoryview) -> bool:
+        """Note a grace; whether heaven-rx has to act on it. Counts one that is malformed."""
+        try:
+            message = grace.decode_untrusted(payload)
+        except RemoteProtocolError as error:
+            self.writer.drop(error.reason)
+            return False
+        match message:
+            case grace.MtuProbe(size):
+                self.probes += 1
+                self.probe_size = size
+            case grace.MtuAck(size):
+                self.acks += 1
+                self.ack_size = size
+            case _:
+                self.heartbeat_at = time.monotonic()
+                return False
+        return True
+
+
+class HeavenTx:
+    """The duty of heaven-tx."""
+
+    def __init__(self, process: Process) -> None:
+        self._lane = process.readers["heaven"]
+        self._views = SlotViews()
+        self._publisher = Publisher(process)
+        self._tunnels: dict[int, _Tunnel] = {}
+        process.loop.add(self._lane, self._write)
+
+    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
+        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0])
+        self._publisher.add(tunnel, settings.instance, entry.snapshot)
+
+    def remove(self, tunnel: int) -> None:
+        self._publisher.remove(tunnel)
+        os.close(self._tunnels.pop(tunnel).writer.fd)
+
+    def wake_at(self) -> float | None:
+        return self._publisher.wake_at()
+
+    def wake(self, now: float) -> None:
+        self._publisher.flush(now)
+
+    def _write(self) -> None:
+        batch = self._lane.receive()
+        if batch is None:
+            return
+        slot = self._views.of(batch.slot, batch.memory)
+        for run in batch.runs:
+            entry = self._tunnels.get(run.tunnel)
+            if entry is None:
+                continue  # removed while its last batch was on the way
+            self._publisher.later(run.tunnel)
+            if run.next == NEXT_GRACE:
+                self._graces(entry, slot, run)
+                continue
+            for allowed in entry.filter.allowed(slot, run, entry.writer.drops):
+                write_run(entry.writer, slot, allowed)
+        self._lane.release(batch)
+
+    def _graces(self, entry: _Tunnel, slot: SlotView, run: Run) -> None:
+        act = False
+        for i in range(run.packets):
+            at = run.offset + i * run.size
+            size = (run.last if i == run.packets - 1 else run.size) - TAIL_BYTES
+            act |= entry.grace(slot.memory[at : at + size])
+        if act:
+            self._publisher.now(run.tunnel)
+
+
+make = HeavenTx

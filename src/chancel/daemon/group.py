@@ -1,0 +1,171 @@
+"""The guardian's side of its children: starting, instructing and ending them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chancel.daemon import child
+from chancel.daemon.bell import Bell
+from chancel.daemon.board import BoardReader
+from chancel.daemon.child import Make
+from chancel.daemon.link import MessageLink
+from chancel.daemon.privileges import Identity
+from chancel.daemon.records import HeavenRxRecord
+from chancel.daemon.topology import GUARDIAN, Wiring
+from chancel.errors import ChancelError, LinkClosed
+
+START_LIMIT_S = 20.0
+ANSWER_LIMIT_S = 10.0
+STOP_LIMIT_S = 2.0
+
+Message = dict[str, Any]
+
+log = logging.getLogger("chancel.daemon")
+
+
+class GroupBroken(ChancelError):  # noqa: N818 - a state more than an error
+    """A process of the group has ended or fallen silent; the group can't go on."""
+
+
+class Child:
+    """One process: its duty, its pid, and the link to it."""
+
+    def __init__(self, name: str, pid: int, link: MessageLink) -> None:
+        self.name = name
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.link = link
+        self.inbox: deque[tuple[Message, list[int]]] = deque()
+        """What it said of its own accord while an answer was waited for."""
+
+    def receive(self) -> None:
+        """Move what waits on the link to the inbox."""
+        with contextlib.suppress(LinkClosed):  # its pidfd tells the end, with the reason
+            while (received := self.link.receive()) is not None:
+                self.inbox.append(received)
+
+    def take(self, key: str) -> tuple[Message, list[int]] | None:
+        """The first message in the inbox that has this key, and the descriptors with it."""
+        for entry in self.inbox:
+            if key in entry[0]:
+                self.inbox.remove(entry)
+                return entry
+        return None
+
+
+class Group:
+    """All children. Those that read ``bell`` and ``mtu_board`` find them here too."""
+
+    def __init__(self, makers: Mapping[str, Make], users: Mapping[str, Identity]) -> None:
+        """Fork one process for each duty, in the order of ``makers``."""
+        wiring = Wiring.make()
+        guardian = os.getpid()
+        sys.stdout.flush()  # or each child would write it once more
+        self.children: dict[str, Child] = {}
+        for name, make in makers.items():
+            pid = os.fork()
+            if pid == 0:
+                child.run(name, wiring, make, users.get(name), guardian)
+            link = MessageLink(wiring.guardian_links[name][0])
+            self.children[name] = Child(name, pid, link)
+        self.bell: Bell = wiring.bells[GUARDIAN]
+        self.mtu_board = BoardReader(wiring.boards["heaven-rx"], HeavenRxRecord)
+        _close_for_good(wiring)
+
+    def wait_ready(self) -> None:
+        """Wait until all have given up their privileges and listen. Raises :class:`GroupBroken`."""
+        for name, process in self.children.items():
+            self._wait_for(process, "ready", START_LIMIT_S)
+            log.info("started %s (pid=%d)", name, process.pid)
+
+    def tell(self, name: str, message: Message, fds: Sequence[int] = ()) -> None:
+        """Give an order and wait until it was carried out. Raises :class:`GroupBroken`."""
+        process = self.children[name]
+        try:
+            process.link.send(message, fds)
+        except LinkClosed as error:
+            self.check()
+            raise GroupBroken(f"{name} does not listen") from error
+        self._wait_for(process, "done", ANSWER_LIMIT_S)
+
+    def tell_control(self, message: Message) -> None:
+        """Tell control something that needs no confirmation."""
+        with contextlib.suppress(LinkClosed):  # its pidfd tells the end, with the reason
+            self.children["control"].link.send(message)
+
+    def check(self) -> None:
+        """Raise :class:`GroupBroken` if a process has ended; it names each of them."""
+        ended = [process for process in self.children.values() if _has_ended(process.pidfd)]
+        if ended:
+            raise GroupBroken(
+                ", ".join(f"{process.name} {_obituary(process)}" for process in ended)
+            )
+
+    def end(self, grace_s: float) -> None:
+        """Ask all to stop, kill what is left after ``grace_s``, and wait for the last."""
+        for process in self.children.values():
+            with contextlib.suppress(LinkClosed):
+                process.link.send({"do": "stop"})
+        deadline = time.monotonic() + grace_s
+        for process in self.children.values():
+            if not _has_ended(process.pidfd, max(0.0, deadline - time.monotonic())):
+                signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        for process in self.children.values():
+            with contextlib.suppress(ChildProcessError):  # its obituary was read already
+                os.waitpid(process.pid, 0)
+            os.close(process.pidfd)
+            process.link.close()
+        self.children.clear()
+
+    def _wait_for(self, process: Child, key: str, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        poll = select.poll()
+        poll.register(process.link.fileno(), select.POLLIN)
+        for other in self.children.values():
+            poll.register(other.pidfd, select.POLLIN)
+        while True:
+            process.receive()
+            if process.take(key) is not None:
+                return
+            self.check()
+            if time.monotonic() > deadline:
+                raise GroupBroken(f"{process.name} does not answer")
+            poll.poll(1000 * (deadline - time.monotonic()))
+
+
+def _has_ended(pidfd: int, wait_s: float = 0.0) -> bool:
+    return bool(select.select([pidfd], [], [], wait_s)[0])
+
+
+def _obituary(process: Child) -> str:
+    _pid, status = os.waitpid(process.pid, 0)
+    if os.WIFSIGNALED(status):
+        return f"exited (signal {os.WTERMSIG(status)})"
+    return f"exited (status {os.WEXITSTATUS(status)})"
+
+
+def _close_for_good(wiring: Wiring) -> None:
+    """Close the guardian's copies, so that an end of the wiring closes when its owner dies."""
+    for lane in wiring.lanes.values():
+        os.close(lane.memory)
+        lane.writer.close()
+        lane.reader.close()
+    for ends in wiring.key_links.values():
+        for end in ends:
+            end.close()
+    for _ours, theirs in wiring.guardian_links.values():
+        theirs.close()
+    for memory in wiring.boards.values():
+        os.close(memory)
+    for name, bell in wiring.bells.items():
+        if name != GUARDIAN:
+            bell.close()

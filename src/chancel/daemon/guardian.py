@@ -1,0 +1,240 @@
+"""The guardian: parent of the group. It opens what the tunnels need and ends all when one dies.
+
+It forks before any secret is read and never reads one. It alone keeps the rights to make devices
+and sockets; it sees no packet, and of what a child says it believes two things: an MTU, which it
+clamps, and the requests of control, which are those of the machine's own users.
+
+The group ends with status 0 on a signal (TERM, INT, QUIT, HUP) and with 1 when a process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from chancel.daemon import config, logs, places, privileges
+from chancel.daemon.board import MAX_TUNNELS
+from chancel.daemon.child import Make
+from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
+from chancel.daemon.loop import Loop
+from chancel.daemon.privileges import Identity
+from chancel.daemon.topology import ADD_ORDER, DUTIES, GUARDIAN
+from chancel.daemon.tunnel import Tunnel
+from chancel.errors import ChancelError, LocalProtocolError
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+log = logging.getLogger("chancel.daemon")
+
+
+def run(configs: Sequence[TunnelConfig], runtime_dir: Path) -> int:
+    """Carry these tunnels until a signal comes or a process dies; returns the exit status.
+
+    Raises :class:`ChancelError` when the tunnels can't be had; then nothing of them is left.
+    """
+    check(configs)
+    return serve(configs, runtime_dir, load_duties())
+
+
+def check(configs: Sequence[TunnelConfig]) -> None:
+    """Refuse tunnels that can't share a group. Raises :class:`ConfigError`."""
+    config.check_group(configs)
+    if places.is_machine_root():
+        config.check_users(configs)
+
+
+def load_duties() -> dict[str, Make]:
+    """Import every duty once, before the fork; numpy without the threads that we never use."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    return {
+        name: importlib.import_module(f"chancel.daemon.duties.{name.replace('-', '_')}").make
+        for name in DUTIES
+    }
+
+
+def serve(configs: Sequence[TunnelConfig], runtime_dir: Path, makers: Mapping[str, Make]) -> int:
+    """As :func:`run`, with duties of the caller's choice and files that were checked."""
+    logs.setup(GUARDIAN)
+    with _signals() as signals:
+        gc.freeze()
+        group = Group(makers, users_of(configs, makers))
+        guardian = Guardian(group, runtime_dir, signals)
+        try:
+            group.wait_ready()
+            guardian.start(configs)
+            guardian.serve()
+        except GroupBroken as broken:
+            log.error("%s", broken)
+            group.end(0.0)
+            return 1
+        finally:
+            group.end(STOP_LIMIT_S)
+            guardian.close()
+    return 0
+
+
+def users_of(configs: Sequence[TunnelConfig], duties: Mapping[str, Make]) -> dict[str, Identity]:
+    """The users that the ``run`` lines name, as far as this user namespace knows them."""
+    named = {name: user for each in configs for name, user in each.run_as.items() if name in duties}
+    wanted = {name: privileges.identity(user) for name, user in named.items()}
+    if wanted and not all(map(privileges.can_become, wanted.values())):
+        log.warning("the users of the run lines can't be had here: all processes keep ours")
+        return {}
+    return wanted
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Signals as bytes on a socket, so that one loop waits for everything."""
+    reading, writing = socket.socketpair()
+    reading.setblocking(False)
+    writing.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
+    wakeup = signal.set_wakeup_fd(writing.fileno())
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reading.close()
+        writing.close()
+
+
+class Guardian:
+    """Tunnels join and leave a group that runs."""
+
+    def __init__(self, group: Group, runtime_dir: Path, signals: socket.socket) -> None:
+        self._group = group
+        self._runtime_dir = runtime_dir
+        self._signals = signals
+        self._tunnels: dict[int, Tunnel] = {}
+        self._next = 0
+        self._loop = Loop()
+
+    def start(self, configs: Sequence[TunnelConfig]) -> None:
+        """Add the first tunnels. Raises :class:`ChancelError`."""
+        self._group.tell_control(
+            {
+                "group": {
+                    "pid": os.getpid(),
+                    "started_wall": time.time(),
+                    "processes": {name: child.pid for name, child in self._group.children.items()},
+                },
+                "uid": os.geteuid(),
+            }
+        )
+        for each in configs:
+            self.add(each)
+        log.info("chancel started (pid=%d)", os.getpid())
+
+    def serve(self) -> None:
+        """Until a signal says stop. Raises :class:`GroupBroken` when a process ends."""
+        self._loop.add(self._signals, self._loop.stop)
+        for child in self._group.children.values():
+            self._loop.add(child.pidfd, self._group.check)
+        self._loop.add(self._group.children["control"].link, self._answer)
+        self._loop.add(self._group.bell, self._adopt_mtus)
+        self._answer()  # what came while the first tunnels were added
+        self._loop.run()
+
+    def close(self) -> None:
+        """Undo what is left of the tunnels, once the processes are gone."""
+        for tunnel in self._tunnels.values():
+            tunnel.close()
+
+    def add(self, config: TunnelConfig) -> None:
+        """Open what the tunnel needs and hand it to the duties. Raises :class:`ChancelError`."""
+        index = self._free_index()
+        tunnel = self._tunnels[index] = Tunnel.open(config, self._runtime_dir)
+        self._group.tell_control({"tunnel": index, "about": tunnel.about()})
+        order = {"do": "add", "tunnel": index, "settings": tunnel.settings().to_json()}
+        for name in ADD_ORDER:
+            self._group.tell(name, order, tunnel.descriptors_for(name))
+        tunnel.handed_over()
+        log.info(
+            "tunnel added tunnel=%s address=%s local=%s",
+            config.instance,
+            config.tunnel,
+            tunnel.local,
+        )
+
+    def remove(self, instance: str) -> None:
+        """End one tunnel; the others don't notice. Raises :class:`ChancelError`."""
+        names = {tunnel.config.instance: index for index, tunnel in self._tunnels.items()}
+        if instance not in names:
+            raise LocalProtocolError(f"no tunnel called {instance!r} (expected one of its group)")
+        if len(names) == 1:
+            raise LocalProtocolError(
+                f"{instance} is the last tunnel of its group: stop the group instead"
+                f" (kill {os.getpid()})"
+            )
+        index = names[instance]
+        for name in reversed(ADD_ORDER):
+            self._group.tell(name, {"do": "remove", "tunnel": index})
+        self._tunnels.pop(index).close()
+        log.info("tunnel removed tunnel=%s", instance)
+
+    def _free_index(self) -> int:
+        """Numbers are used in turn, so that a late batch of a removed tunnel finds no other."""
+        for number in range(self._next, self._next + MAX_TUNNELS):
+            index = number % MAX_TUNNELS
+            if index not in self._tunnels:
+                self._next = index + 1
+                return index
+        raise LocalProtocolError(f"the group is full (expected at most {MAX_TUNNELS} tunnels)")
+
+    def _answer(self) -> None:
+        """Carry out what users asked of control."""
+        control = self._group.children["control"]
+        control.receive()
+        while (received := control.take("request")) is not None:
+            request, fds = received
+            answer = {"answer": request["id"], "ok": True}
+            try:
+                self._obey(request, fds)
+            except GroupBroken:
+                raise
+            except ChancelError as error:
+                answer |= {"ok": False, "error": str(error)}
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            self._group.tell_control(answer)
+
+    def _obey(self, request: Message, fds: list[int]) -> None:
+        match request["request"]:
+            case "add":
+                added = config.load_descriptor(fds[0], request["name"])
+                check([*(tunnel.config for tunnel in self._tunnels.values()), added])
+                self.add(added)
+            case "remove":
+                self.remove(request["instance"])
+            case other:
+                raise LocalProtocolError(f"no request is called {other!r}")
+
+    def _adopt_mtus(self) -> None:
+        """heaven-rx has found out what a path carries, and rang."""
+        self._group.bell.quiet()
+        for index, tunnel in self._tunnels.items():
+            entry = self._group.mtu_board.read(index)
+            if entry is None or entry.record.mtu == 0:
+                continue
+            try:
+                if tunnel.adopt_mtu(entry.record.mtu):
+                    log.info("MTU has been set to %d tunnel=%s", tunnel.mtu, tunnel.config.instance)
+            except OSError as error:
+                log.error(
+                    "MTU can't be set tunnel=%s reason=%s",
+                    tunnel.config.instance,
+                    error.strerror,
+                )

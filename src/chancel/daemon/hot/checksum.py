@@ -1,0 +1,53 @@
+"""Internet checksums (RFC 1071) of whole trains, and of a lone packet.
+
+The ones' complement sum does not care about byte order as long as it is one order throughout, so
+sums are taken of the machine's own 16-bit words and stored likewise.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import numpy.typing as npt
+
+from chancel.daemon.hot.views import Bytes
+
+Words = npt.NDArray[np.uint32]
+
+
+def word(number: int) -> int:
+    """A 16-bit header value as the machine's own word of its two big-endian bytes."""
+    return int.from_bytes(number.to_bytes(2, "big"), sys.byteorder)
+
+
+def sums(rows: Bytes) -> Words:
+    """The sum of 16-bit words of each row; rows have an even number of bytes."""
+    total: Words = np.add.reduce(rows.view(np.uint16), axis=1, dtype=np.uint32)
+    return total
+
+
+def finish(total: Words) -> npt.NDArray[np.uint32]:
+    """Fold sums and complement them: what belongs into the checksum field.
+
+    Sums of 16-bit words are equal modulo 65535 to their folded form.
+    """
+    finished: npt.NDArray[np.uint32] = (65535 - total % 65535) % 65535
+    return finished
+
+
+def right(total: Words) -> bool:
+    """Whether sums over packets with their checksums in them come out as all ones."""
+    return not (total % 65535).any()
+
+
+def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int:
+    """The checksum of one packet as a big-endian number; ``initial`` is a sum to start from.
+
+    The sum of 16-bit words modulo 65535 is the whole as one big number modulo 65535, which Python
+    computes at once.
+    """
+    number = int.from_bytes(data, "big")
+    if len(data) % 2:
+        number <<= 8
+    return (65535 - (number + initial) % 65535) % 65535

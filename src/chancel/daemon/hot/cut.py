@@ -1,0 +1,262 @@
+"""Reading the device, and cutting trains: the first hot function.
+
+With the kernel's offloads one read yields up to 64 KiB of one TCP (or UDP) flow behind a vnet
+header (``struct virtio_net_hdr`` of Linux). It is cut into the packets that the kernel would have
+made: headers broadcast, lengths, ids, sequence numbers and checksums as vectors.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from chancel.daemon.hot.checksum import checksum, finish, sums, word
+from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.views import Bytes
+from chancel.wire.drop import Drop
+
+VNET = struct.Struct("=BBHHHH")
+NEEDS_CHECKSUM = 1
+GSO_NONE, GSO_TCP4, GSO_TCP6, GSO_UDP = 0, 1, 4, 5
+_GSO_ECN = 0x80
+
+MAX_READ_BYTES = 65_536 + 64
+"""One read: a 64 KiB packet and its headers."""
+
+MAX_INNER_BYTES = 1472
+"""The largest inner packet that fits the wire: 1522 less header, tail and tag."""
+
+MIN_INNER_BYTES = 13
+"""Reads of 12 bytes or less are discarded (protocol section 3.4)."""
+
+_IP4_HEADER = 20
+_IP6_HEADER = 40
+_TCP_HEADER = 20
+_UDP_HEADER = 8
+_FIN_PSH = 0x09
+_CWR = 0x80
+_COUNT = np.arange(65_536, dtype=np.uint32)
+
+
+class DeviceReader:
+    """Buffers for reading one device descriptor.
+
+    ``frame_header_bytes`` is what stands between vnet header and packet: 0 for TUN, 14 for a packet
+    socket. Without ``vnet`` the device gives one plain packet a read.
+    """
+
+    def __init__(self, fd: int, *, vnet: bool, frame_header_bytes: int) -> None:
+        self.fd = fd
+        self.vnet = vnet
+        self.prefix = bytearray((VNET.size if vnet else 0) + frame_header_bytes)
+        self.scratch = bytearray(MAX_READ_BYTES)
+        self.view = memoryview(self.scratch)
+        self.array: Bytes = np.frombuffer(self.scratch, dtype=np.uint8)
+        self.parts = [self.prefix, self.scratch] if self.prefix else [self.scratch]
+        self.packets = 0
+        self.bytes = 0
+        self.trains = 0
+        self.rest: _Train | None = None
+        """What is left in ``scratch`` of a train that didn't fit the last slot."""
+        self.drops: dict[Drop, int] = {}
+
+    def drop(self, reason: Drop) -> None:
+        """Count a packet that goes no further."""
+        self.drops[reason] = self.drops.get(reason, 0) + 1
+
+
+def drain(reader: DeviceReader, filling: Filling, tunnel: int) -> bool:
+    """Read until the device is empty (True) or the slot is full (False).
+
+    If ``reader.rest`` is set afterwards, drain again, into another slot: nothing else tells of it.
+    """
+    skip = len(reader.prefix)
+    shift = skip - VNET.size
+    if reader.rest is not None:
+        _cut(reader, filling, tunnel, reader.rest)
+    while reader.rest is None and filling.fits(2, 32_768) and filling.fits(64, 1_024):
+        try:
+            size = os.readv(reader.fd, reader.parts) - skip
+        except BlockingIOError:
+            return True
+        if size < MIN_INNER_BYTES:
+            reader.drop(Drop.DEVICE_READ_SHORT)
+            continue
+        needs = None
+        if reader.vnet:
+            flags, kind, _, segment, start, field = VNET.unpack_from(reader.prefix)
+            if kind & ~_GSO_ECN != GSO_NONE:
+                train = _train(reader, size, kind & ~_GSO_ECN, segment, start - shift)
+                if train is None:
+                    reader.drop(Drop.DEVICE_READ_LONG)
+                else:
+                    _cut(reader, filling, tunnel, train)
+                continue
+            if flags & NEEDS_CHECKSUM:
+                needs = (start - shift, field)
+        if size > MAX_INNER_BYTES or (needs and not 0 <= needs[0] <= size - 2 - field):
+            reader.drop(Drop.DEVICE_READ_LONG)
+            continue
+        filling.packet(tunnel, 0, reader.view[:size], needs)
+        reader.packets += 1
+        reader.bytes += size
+    return False
+
+
+class _Train(NamedTuple):
+    """A big packet of the kernel's: ``packets`` payloads of ``segment`` bytes, last of ``rest``.
+
+    ``start`` is where the transport header begins, ``head`` where the payload does.
+    """
+
+    tcp: bool
+    version: int
+    start: int
+    head: int
+    segment: int
+    packets: int
+    rest: int
+    flags: int
+
+
+def _train(reader: DeviceReader, size: int, kind: int, segment: int, start: int) -> _Train | None:
+    """What the vnet header says, checked against the packet; ``None`` if it can't be."""
+    packet = reader.scratch
+    tcp = kind in (GSO_TCP4, GSO_TCP6)
+    version = packet[0] >> 4
+    if not (
+        (tcp or kind == GSO_UDP)
+        and segment > 0
+        and (
+            (version == 4 and start == (packet[0] & 0x0F) * 4 and start >= _IP4_HEADER)
+            or (version == 6 and start >= _IP6_HEADER and start % 8 == 0)
+        )
+    ):
+        return None
+    header = (packet[start + 12] >> 4) * 4 if tcp else _UDP_HEADER
+    head = start + header
+    if (tcp and header < _TCP_HEADER) or head >= size or head + segment > MAX_INNER_BYTES:
+        return None
+    count = -(-(size - head) // segment)
+    rest = size - head - (count - 1) * segment
+    segment = segment if count > 1 else rest
+    return _Train(tcp, version, start, head, segment, count, rest, packet[start + 13])
+
+
+def _cut(reader: DeviceReader, filling: Filling, tunnel: int, train: _Train) -> None:
+    """Cut as much of a train as the slot has room for; the reader keeps the rest."""
+    count = min(train.packets, filling.room(train.head + train.segment))
+    if count == train.packets:
+        reader.rest = None
+        reader.trains += 1
+        _cut_whole(reader, filling, tunnel, train)
+        return
+    first = train._replace(packets=count, rest=train.segment, flags=train.flags & ~_FIN_PSH)
+    _cut_whole(reader, filling, tunnel, first)
+    reader.rest = _without(reader, train, count)
+
+
+def _without(reader: DeviceReader, train: _Train, count: int) -> _Train:
+    """Move the big packet on: what is left of the train after ``count`` packets."""
+    packet, view, head = reader.scratch, reader.view, train.head
+    packets, done = train.packets - count, count * train.segment
+    left = (packets - 1) * train.segment + train.rest
+    view[head : head + left] = view[head + done : head + done + left]
+    if train.version == 4:
+        (identity,) = struct.unpack_from("!H", packet, 4)
+        struct.pack_into("!H", packet, 4, (identity + count) & 0xFFFF)
+    if train.tcp:
+        (sequence,) = struct.unpack_from("!I", packet, train.start + 4)
+        struct.pack_into("!I", packet, train.start + 4, (sequence + done) & 0xFFFF_FFFF)
+    segment = train.segment if packets > 1 else train.rest
+    return train._replace(packets=packets, segment=segment, flags=train.flags & ~_CWR)
+
+
+def _cut_whole(reader: DeviceReader, filling: Filling, tunnel: int, train: _Train) -> None:
+    """Write a train's packets into the slot, each with its tail of two zero bytes.
+
+    All packets get the headers of a middle one; what the first and the last have of their own is
+    put right afterwards, and only what differs in each is a vector.
+    """
+    count, head, segment = train.packets, train.head, train.segment
+    last = head + train.rest + 2
+    stride = head + segment + 2 if count > 1 else last
+    at = filling.train(tunnel, count, stride, last)
+    rows = filling.slot.rows(at, stride, count)
+    whole = (count - 1) * segment
+    rows[:-1, head:-2] = reader.array[head : head + whole].reshape(count - 1, segment)
+    rows[-1, head : head + train.rest] = reader.array[head + whole : head + whole + train.rest]
+    rows[-1, head + train.rest :] = 0
+    rows[:, -2:] = 0
+    _make_middle(reader.scratch, train)
+    rows[:, :head] = reader.array[:head]
+    _mark_ends(filling.slot.memory[at:], stride, train)
+    if train.version == 4:
+        _ip4_vectors(rows, train)
+    if train.tcp:
+        numbers = rows[:, train.start + 4 : train.start + 8].view(">u4")[:, 0]
+        numbers[:] = int(numbers[0]) + _COUNT[:count] * segment
+    _transport_checksums(rows, train)
+    reader.packets += count
+    reader.bytes += count * head + whole + train.rest
+
+
+def _make_middle(packet: bytearray, train: _Train) -> None:
+    """Turn the big packet's headers into those of a packet in the middle, checksums zero."""
+    start = train.start
+    _set_lengths(memoryview(packet), train, train.head + train.segment)
+    if train.version == 4:
+        packet[10:12] = b"\0\0"
+    if train.tcp:
+        packet[start + 13] &= 0xFF ^ (_FIN_PSH | _CWR)
+        packet[start + 16 : start + 18] = b"\0\0"
+    else:
+        packet[start + 6 : start + 8] = b"\0\0"
+
+
+def _mark_ends(memory: memoryview, stride: int, train: _Train) -> None:
+    """FIN and PSH belong to the last packet, CWR to the first; the last may be shorter."""
+    last = memory[(train.packets - 1) * stride :]
+    _set_lengths(last, train, train.head + train.rest)
+    if train.tcp:
+        memory[train.start + 13] |= train.flags & _CWR
+        last[train.start + 13] |= train.flags & _FIN_PSH
+
+
+def _set_lengths(packet: memoryview, train: _Train, size: int) -> None:
+    if train.version == 4:
+        struct.pack_into("!H", packet, 2, size)
+    else:
+        struct.pack_into("!H", packet, 4, size - _IP6_HEADER)
+    if not train.tcp:
+        struct.pack_into("!H", packet, train.start + 4, size - train.start)
+
+
+def _ip4_vectors(rows: Bytes, train: _Train) -> None:
+    """Identifications count up, and with them the header checksums."""
+    ids = rows[:, 4:6].view(">u2")[:, 0]
+    first = int(ids[0])
+    numbers = (_COUNT[: len(rows)] + first) & 0xFFFF
+    header = rows[0, : train.start].tobytes()
+    total = numbers + np.uint32(65535 - checksum(header) + 65535 - first)
+    total[-1] += np.uint32(65535 + train.rest - train.segment)
+    ids[:] = numbers
+    rows[:, 10:12].view(">u2")[:, 0] = finish(total)
+
+
+def _transport_checksums(rows: Bytes, train: _Train) -> None:
+    start = train.start
+    field = start + (16 if train.tcp else 6)
+    addresses = rows[0, 12:20] if train.version == 4 else rows[0, 8:40]
+    length = train.head - start + train.segment
+    pseudo = checksum(addresses.tobytes(), (6 if train.tcp else 17) + length)
+    stop = rows.shape[1] - 2 + (rows.shape[1] - start) % 2
+    total = sums(rows[:, start:stop]) + word(65535 - pseudo)
+    total[-1] += np.uint32(word((train.rest - train.segment) % 65535))
+    values = finish(total)
+    if not train.tcp:
+        values[values == 0] = 0xFFFF
+    rows[:, field : field + 2].view(np.uint16)[:, 0] = values

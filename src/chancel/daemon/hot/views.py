@@ -1,0 +1,69 @@
+"""Memoryviews into a slot, cut once and kept.
+
+Slices cost more than what is done with them; the packets of bulk traffic lie in the same places
+batch after batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+
+_WORTH_KEEPING = 8
+_MAX_KEPT = 128
+"""Lists kept per slot; with mixed traffic offsets vary without end, so the cache starts again."""
+
+
+class SlotView:
+    """One slot as memory, as a numpy array, and as views of packets."""
+
+    __slots__ = ("_kept", "array", "memory")
+
+    def __init__(self, memory: memoryview) -> None:
+        self.memory = memory
+        self.array: Bytes = np.frombuffer(memory, dtype=np.uint8)
+        self._kept: dict[tuple[int, int, int, int], list[memoryview]] = {}
+
+    def packets(
+        self, offset: int, stride: int, count: int, start: int, stop: int
+    ) -> list[memoryview]:
+        """Bytes ``start`` to ``stop`` of each of ``count`` packets, ``stride`` bytes apart."""
+        if count < _WORTH_KEEPING:
+            memory = self.memory
+            return [
+                memory[at + start : at + stop]
+                for at in range(offset, offset + count * stride, stride)
+            ]
+        key = (offset, stride, start, stop)
+        views = self._kept.get(key)
+        if views is None:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            views = self._kept[key] = []
+        if len(views) < count:
+            memory = self.memory
+            views.extend(
+                memory[at + start : at + stop]
+                for at in range(offset + len(views) * stride, offset + count * stride, stride)
+            )
+        return views[:count] if len(views) > count else views
+
+    def rows(self, offset: int, size: int, count: int) -> Bytes:
+        """``count`` packets of ``size`` bytes as a (count, size) array on the slot itself."""
+        return self.array[offset : offset + count * size].reshape(count, size)
+
+
+class SlotViews:
+    """The :class:`SlotView` of each slot of one lane end, by the slot's number."""
+
+    def __init__(self) -> None:
+        self._views: dict[int, SlotView] = {}
+
+    def of(self, number: int, memory: memoryview) -> SlotView:
+        """The views of a slot."""
+        view = self._views.get(number)
+        if view is None:
+            view = self._views[number] = SlotView(memory)
+        return view

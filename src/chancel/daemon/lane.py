@@ -1,0 +1,171 @@
+"""A lane: batches of packets, one way, between exactly two processes.
+
+Slots lie in a memfd that only the two ends map, the reader read-only. Ownership of a slot passes by
+a token through a SEQPACKET socket pair: the writer's token carries the slot's number and its runs,
+the reader's token gives the number back. So nothing relies on one processor's memory order, and the
+batch header travels through the kernel: the reader parses a private copy that the other end can no
+longer change.
+
+Rejected: ring indices in shared memory with an eventfd. Measured within noise of this (the notes in
+``docs/decisions/003-lanes.md``), and it needs fences that Python doesn't have.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import socket
+from typing import NamedTuple
+
+from chancel.daemon.run import MAX_RUNS, RUN_BYTES, Run, decode_runs, encode_runs
+from chancel.errors import LinkClosed
+
+SLOT_BYTES = 256 * 1024
+"""One slot: at least one 64 KiB read and what sealing adds to it, with room to drain more."""
+
+_TOKEN_BYTES = 1 + MAX_RUNS * RUN_BYTES
+
+
+class LaneEnds(NamedTuple):
+    """What the guardian makes before it forks: one memory object, two ends of a socket pair."""
+
+    memory: int
+    slots: int
+    slot_bytes: int
+    writer: socket.socket
+    reader: socket.socket
+
+
+def make_lane(name: str, slots: int, slot_bytes: int = SLOT_BYTES) -> LaneEnds:
+    """Make a lane's memory and its doorbell; nothing is mapped yet."""
+    memory = os.memfd_create(f"lane-{name}", os.MFD_CLOEXEC)
+    os.ftruncate(memory, slots * slot_bytes)
+    writer, reader = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    writer.setblocking(False)
+    reader.setblocking(False)
+    return LaneEnds(memory, slots, slot_bytes, writer, reader)
+
+
+class LaneWriter:
+    """The writing end. A slot is ours from :meth:`slot` until :meth:`send`."""
+
+    def __init__(self, ends: LaneEnds) -> None:
+        self.slot_bytes = ends.slot_bytes
+        self._socket = ends.writer
+        memory = memoryview(mmap.mmap(ends.memory, ends.slots * ends.slot_bytes))
+        self._slots = [
+            memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
+        ]
+        self._free = list(range(ends.slots))
+        self._out: set[int] = set()
+        self._current: int | None = None
+
+    def fileno(self) -> int:
+        """Readable when the reader has given a slot back (or is gone)."""
+        return self._socket.fileno()
+
+    def slot(self) -> tuple[int, memoryview] | None:
+        """Number and memory of the slot to fill next; ``None`` while the reader holds them all."""
+        if self._current is None:
+            if not self._free:
+                self._reclaim()
+                if not self._free:
+                    return None
+            self._current = self._free.pop()
+        return self._current, self._slots[self._current]
+
+    def wait_slot(self) -> tuple[int, memoryview]:
+        """Like :meth:`slot`, but wait for the reader: the lane pushes back on its writer."""
+        while (slot := self.slot()) is None:
+            _wait(self._socket, select.POLLIN)
+        return slot
+
+    def send(self, runs: list[Run]) -> None:
+        """Hand the current slot over. Raises ``LinkClosed`` when the reader is gone."""
+        if self._current is None:
+            raise ValueError("no slot was taken")
+        token = bytes((self._current,)) + encode_runs(runs)
+        while True:
+            try:
+                self._socket.send(token)
+            except BlockingIOError:  # the reader has yet to take tokens of many runs
+                _wait(self._socket, select.POLLOUT)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise LinkClosed("the reader of a lane is gone") from error
+            else:
+                break
+        self._out.add(self._current)
+        self._current = None
+
+    def _reclaim(self) -> None:
+        while True:
+            try:
+                token = self._socket.recv(16)
+            except BlockingIOError:
+                return
+            except ConnectionResetError as error:
+                raise LinkClosed("the reader of a lane is gone") from error
+            if not token:
+                raise LinkClosed("the reader of a lane is gone")
+            if token[0] not in self._out:
+                raise ValueError("a slot was given back that was not out")
+            self._out.remove(token[0])
+            self._free.append(token[0])
+
+
+def _wait(end: socket.socket, events: int) -> None:
+    poll = select.poll()
+    poll.register(end, events)
+    poll.poll()
+
+
+class Batch(NamedTuple):
+    """A slot and its runs, the reader's until it is released. ``slot`` numbers the memory."""
+
+    slot: int
+    memory: memoryview
+    runs: list[Run]
+
+
+class LaneReader:
+    """The reading end. A batch is ours from :meth:`receive` until :meth:`release`."""
+
+    def __init__(self, ends: LaneEnds) -> None:
+        self.slot_bytes = ends.slot_bytes
+        self._socket = ends.reader
+        memory = memoryview(
+            mmap.mmap(ends.memory, ends.slots * ends.slot_bytes, prot=mmap.PROT_READ)
+        )
+        self._slots = [
+            memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
+        ]
+
+    def fileno(self) -> int:
+        """Readable when a batch waits (or the writer is gone)."""
+        return self._socket.fileno()
+
+    def receive(self) -> Batch | None:
+        """Take the next batch, or ``None``. Raises ``LinkClosed`` when the writer is gone."""
+        try:
+            token = self._socket.recv(_TOKEN_BYTES)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError as error:
+            raise LinkClosed("the writer of a lane is gone") from error
+        if not token:
+            raise LinkClosed("the writer of a lane is gone")
+        if token[0] >= len(self._slots):
+            raise ValueError("a token for a slot that does not exist")
+        return Batch(
+            token[0],
+            self._slots[token[0]],
+            decode_runs(memoryview(token)[1:], self.slot_bytes),
+        )
+
+    def release(self, batch: Batch) -> None:
+        """Give the slot back to the writer."""
+        try:
+            self._socket.send(bytes((batch.slot,)))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise LinkClosed("the writer of a lane is gone") from error

@@ -1,0 +1,104 @@
+"""Where the daemon keeps what lives as long as it does: the sockets ``NAME.ctl``.
+
+Root of the machine has ``/run/hymn``, as the reference; everybody else, and root of a mere user
+namespace, a directory of their own. Nobody but its owner may enter it: who can connect to a
+control socket commands the tunnels.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from chancel.errors import ConfigError
+
+ENVIRONMENT = "CHANCEL_RUNTIME_DIR"
+
+SYSTEM_DIR = Path("/run/hymn")
+
+CONTROL_SUFFIX = ".ctl"
+
+MAX_SOCKET_PATH_BYTES = 107
+"""What ``struct sockaddr_un`` holds."""
+
+_WHOLE_MACHINE = ["0", "0", str(0xFFFFFFFF)]
+
+
+def is_machine_root() -> bool:
+    """Whether this process is root, and of the machine rather than of a user namespace."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        return Path("/proc/self/uid_map").read_text().split() == _WHOLE_MACHINE
+    except FileNotFoundError:  # a kernel without user namespaces
+        return True
+
+
+def runtime_dir(chosen: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The directory for control sockets; ``chosen`` on the command line wins.
+
+    Creates nothing. Raises :class:`ConfigError` when nothing says where it is.
+    """
+    if chosen is not None:
+        return chosen
+    if environ.get(ENVIRONMENT):
+        return Path(environ[ENVIRONMENT])
+    if is_machine_root():
+        return SYSTEM_DIR
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]) / "chancel"
+    login = Path(f"/run/user/{os.geteuid()}")
+    if login.is_dir() and login.stat().st_uid == os.geteuid():
+        return login / "chancel"
+    if environ.get("HOME"):
+        return Path(environ["HOME"]) / ".local/state/chancel/run"
+    problem = f"needed, as there is no home directory (expected DIR, or {ENVIRONMENT})"
+    raise ConfigError("--runtime-dir", None, None, problem)
+
+
+def check_dir(path: Path) -> None:
+    """Refuse a directory that somebody else could have put a socket in.
+
+    Raises :class:`ConfigError`, or ``FileNotFoundError`` when there is none.
+    """
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise _refusal(path, "not a directory (expected a directory of your own)")
+    if found.st_uid != os.geteuid():
+        raise _refusal(path, "belongs to another user (expected a directory of your own)")
+    if found.st_mode & 0o022:
+        raise _refusal(path, f"writable by others (expected mode 0700: chmod 700 {path})")
+
+
+def make_dir(path: Path) -> Path:
+    """Create the directory (mode 0700, and its parents) unless it is there; checked, returned."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _refusal(path, f"{error.strerror} (expected a directory of your own)") from error
+    check_dir(path)
+    return path
+
+
+def control_socket(directory: Path, name: str) -> Path:
+    """The path of ``NAME.ctl``; raises :class:`ConfigError` when it's too long for a socket."""
+    path = directory / f"{name}{CONTROL_SUFFIX}"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise _refusal(path, f"too long (expected at most {MAX_SOCKET_PATH_BYTES} bytes)")
+    return path
+
+
+def control_sockets(directory: Path) -> list[Path]:
+    """Every ``NAME.ctl`` socket in the directory, sorted; none when there is no directory."""
+    try:
+        check_dir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(path for path in directory.glob(f"*{CONTROL_SUFFIX}") if path.is_socket())
+
+
+def _refusal(path: Path, problem: str) -> ConfigError:
+    return ConfigError(str(path), None, None, problem)

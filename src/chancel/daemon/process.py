@@ -1,0 +1,106 @@
+"""One process of the group: its ends of the wiring, and the conversation with the guardian."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from chancel.daemon.board import BoardReader, BoardWriter
+from chancel.daemon.lane import LaneReader, LaneWriter
+from chancel.daemon.link import KeyLink, MessageLink
+from chancel.daemon.loop import Loop
+from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.topology import BOARD_READERS, BOARDS, KEY_LINKS, LANES, RINGS, Wiring
+
+log = logging.getLogger("chancel.daemon")
+
+
+class Duty(Protocol):
+    """What one process does. The guardian adds and removes tunnels while it runs."""
+
+    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
+        """Serve a tunnel from now on; the descriptors are ours."""
+        ...
+
+    def remove(self, tunnel: int) -> None:
+        """Stop serving a tunnel, forget its keys, close its descriptors."""
+        ...
+
+    def wake_at(self) -> float | None:
+        """When :meth:`wake` is wanted next, monotonic seconds."""
+        ...
+
+    def wake(self, now: float) -> None:
+        """That time has come."""
+        ...
+
+
+class Process:
+    """A duty's own ends. Maps the memory that its duty needs, and only that."""
+
+    def __init__(self, name: str, wiring: Wiring) -> None:
+        self.name = name
+        self.loop = Loop()
+        self.guardian = MessageLink(wiring.guardian_links[name][1])
+        self.bell = wiring.bells[name]
+        self.writers = {
+            lane: LaneWriter(wiring.lanes[lane])
+            for lane, spec in LANES.items()
+            if spec.writer == name
+        }
+        self.readers = {
+            lane: LaneReader(wiring.lanes[lane])
+            for lane, spec in LANES.items()
+            if spec.reader == name
+        }
+        self.key_links = {
+            link: KeyLink(wiring.key_links[link][ends.index(name)])
+            for link, ends in KEY_LINKS.items()
+            if name in ends
+        }
+        self.board = BoardWriter(wiring.boards[name]) if name in BOARDS else None
+        self.boards: dict[str, BoardReader[Any]] = {
+            owner: BoardReader(wiring.boards[owner], BOARDS[owner])
+            for owner, readers in BOARD_READERS.items()
+            if name in readers
+        }
+        self.hear: Callable[[dict[str, Any]], None] = _puzzled
+        """What else the guardian says; control alone is told more than orders."""
+        self._rings = [wiring.bells[other] for other in RINGS.get(name, ())]
+
+    def ring(self) -> None:
+        """Wake those who have to look at this process's board now."""
+        for bell in self._rings:
+            bell.ring()
+
+    def serve(self, duty: Duty) -> None:
+        """Run the duty until the guardian says stop, or is gone (then ``LinkClosed``)."""
+        self.loop.add(self.guardian, lambda: self._instruct(duty))
+        self.guardian.send({"ready": os.getpid()})
+        self.loop.run(duty.wake_at, duty.wake)
+
+    def _instruct(self, duty: Duty) -> None:
+        received = self.guardian.receive()
+        if received is None:
+            return
+        message, fds = received
+        if "do" not in message:
+            self.hear(message)
+            return
+        match message["do"]:
+            case "add":
+                duty.add(message["tunnel"], TunnelSettings.from_json(message["settings"]), fds)
+            case "remove":
+                duty.remove(message["tunnel"])
+            case "stop":
+                self.loop.stop()
+            case other:
+                raise ValueError(f"the guardian said {other!r}")
+        self.guardian.send({"done": message["do"], "at": time.monotonic()})
+
+
+def _puzzled(message: dict[str, Any]) -> None:
+    raise ValueError(f"the guardian said {message!r}")

@@ -1,0 +1,174 @@
+"""What each process writes on its board about one tunnel.
+
+Plain numbers in a fixed layout of the machine's own byte order: boards never leave the machine.
+Times are monotonic seconds, 0.0 for "never". ``docs/architecture.md`` has the table of who reads
+which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import ClassVar, Self
+
+from chancel.daemon.run import pack_address, unpack_address
+from chancel.protocol.events import Reason
+from chancel.protocol.states import State
+from chancel.wire.types import Address
+
+NOWHERE = bytes(18)
+"""No address, packed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """Base of the records: ``FORMAT`` packs the fields in their order."""
+
+    FORMAT: ClassVar[struct.Struct]
+
+    @classmethod
+    def size(cls) -> int:
+        """Bytes of the packed record."""
+        return cls.FORMAT.size
+
+    def pack(self) -> bytes:
+        """The record as bytes."""
+        return self.FORMAT.pack(*[getattr(self, field.name) for field in dataclasses.fields(self)])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Inverse of :meth:`pack`."""
+        return cls(*cls.FORMAT.unpack(data))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeavenRxRecord(Record):
+    """heaven-rx: the MTU that discovery arrived at, and what was read from the device."""
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQdQ")
+
+    mtu: int = 0
+    packets: int = 0
+    octets: int = 0
+    heartbeat_at: float = 0.0
+    trains: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BlessRecord(Record):
+    """bless: the sending key in use. ``packets`` and ``bytes`` begin anew with each key."""
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIQQdd")
+
+    spi: int = 0
+    keys: int = 0
+    packets: int = 0
+    octets: int = 0
+    installed_at: float = 0.0
+    last_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PurgatoryRecord(Record):
+    """purgatory-tx and purgatory-rx: datagrams, bytes, and the system calls that moved them."""
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQQ")
+
+    datagrams: int = 0
+    octets: int = 0
+    calls: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConfessRecord(Record):
+    """confess: the receiving key in use and where the last authentic packet came from."""
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQddd18s")
+
+    spi: int = 0
+    packets: int = 0
+    octets: int = 0
+    installed_at: float = 0.0
+    alive_at: float = 0.0
+    peer_at: float = 0.0
+    peer: bytes = NOWHERE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeavenTxRecord(Record):
+    """heaven-tx: what was written, and the graces that heaven-rx has to answer or to heed.
+
+    ``probes`` and ``acks`` count, so that a second probe of the same size is seen as new.
+    """
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIQ")
+
+    packets: int = 0
+    octets: int = 0
+    heartbeat_at: float = 0.0
+    probes: int = 0
+    probe_size: int = 0
+    acks: int = 0
+    ack_size: int = 0
+    writes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChapelRecord(Record):
+    """chapel: how the key exchange stands, and the address the last good offer came from.
+
+    ``state`` and ``reason`` are indices into ``EXCHANGE_STATES`` and ``EXCHANGE_REASONS``.
+    ``forgotten_at``: addresses seen before this time no longer count (``peer auto`` after its peer
+    fell silent). ``skew_s`` is the peer's clock minus ours, NaN while unknown.
+    """
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIdddd18s")
+
+    state: int = 0
+    reason: int = 0
+    completed: int = 0
+    completed_at: float = 0.0
+    skew_s: float = float("nan")
+    forgotten_at: float = 0.0
+    peer_at: float = 0.0
+    peer: bytes = NOWHERE
+
+
+EXCHANGE_STATES = (*(state.value for state in State), "paused")
+EXCHANGE_REASONS = ("", *(reason.value for reason in Reason))
+"""The words behind a chapel record's numbers."""
+
+
+def current_peer(
+    configured: Address | None,
+    confess: ConfessRecord | None,
+    chapel: ChapelRecord | None,
+) -> Address | None:
+    """Where to send: the newest address an authentic packet came from, else the configured one.
+
+    Traffic is authenticated in confess and offers in chapel, so each has an opinion; the newer
+    counts (protocol section 10).
+    """
+    forgotten_at = chapel.forgotten_at if chapel else 0.0
+    seen = [
+        (record.peer_at, record.peer)
+        for record in (confess, chapel)
+        if record and record.peer != NOWHERE and record.peer_at > forgotten_at
+    ]
+    return unpack_address(max(seen)[1]) if seen else configured
+
+
+__all__ = [
+    "EXCHANGE_REASONS",
+    "EXCHANGE_STATES",
+    "NOWHERE",
+    "BlessRecord",
+    "ChapelRecord",
+    "ConfessRecord",
+    "HeavenRxRecord",
+    "HeavenTxRecord",
+    "PurgatoryRecord",
+    "Record",
+    "current_peer",
+    "pack_address",
+]

@@ -1,0 +1,90 @@
+"""A run: packets of one size that lie one behind the other in a slot.
+
+A batch is a slot and its runs. A run is what one system call moves (UDP GSO and GRO want packets of
+equal size, of which the last may be shorter) and what one numpy expression works on. Runs keep the
+order in which packets came; nothing in the daemon reorders a flow.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from typing import NamedTuple
+
+from chancel.wire.types import Address
+
+MAX_RUNS = 256
+"""Runs in one batch; bounds the token (and what a reader must parse)."""
+
+MAX_RUN_PACKETS = 4096
+"""Packets in one run; bounds the nonces and views that the hot functions keep ready."""
+
+MAX_PACKET_BYTES = 2048
+"""The largest packet a run may hold; above the 1522 of the wire, below what would overflow."""
+
+
+class Run(NamedTuple):
+    """``packets`` packets of ``size`` bytes, the last of ``last``, from ``offset`` in the slot.
+
+    ``next`` is the traffic tail's next byte (0x00 inner packet, 0xfc grace) on the plaintext side
+    and 0 elsewhere. ``source`` is the packed source address of datagrams from the network
+    (:func:`pack_address`), all zero elsewhere.
+    """
+
+    tunnel: int
+    next: int
+    packets: int
+    size: int
+    last: int
+    offset: int
+    source: bytes = b""
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind the run."""
+        return self.offset + (self.packets - 1) * self.size + self.last
+
+
+_RUN = struct.Struct("=HBxHHHxxI18s2x")
+RUN_BYTES = _RUN.size
+_ADDRESS = struct.Struct("!16sH")
+
+
+def pack_address(address: Address) -> bytes:
+    """An address as 18 bytes: IPv6 (IPv4 mapped into it), then be16 port."""
+    ip = ipaddress.ip_address(address.host)
+    raw = ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
+    return _ADDRESS.pack(raw, address.port)
+
+
+def unpack_address(packed: bytes) -> Address:
+    """Inverse of :func:`pack_address`."""
+    raw, port = _ADDRESS.unpack(packed)
+    ip = ipaddress.IPv6Address(raw)
+    return Address(str(ip.ipv4_mapped or ip), port)
+
+
+def encode_runs(runs: list[Run]) -> bytes:
+    """The runs as they travel in a lane's token. Raises ``ValueError`` if they are too many."""
+    if len(runs) > MAX_RUNS:
+        raise ValueError(f"{len(runs)} runs in one batch")
+    return b"".join([_RUN.pack(*run) for run in runs])
+
+
+def decode_runs(data: memoryview, slot_bytes: int) -> list[Run]:
+    """Decode and bound the runs of a token; every run lies within ``slot_bytes``.
+
+    Raises ``ValueError`` for anything else: the process at the other end of the lane is broken or
+    hostile, and the reader has to stop.
+    """
+    if len(data) % RUN_BYTES or len(data) > MAX_RUNS * RUN_BYTES:
+        raise ValueError("a token of odd length")
+    runs = list(map(Run._make, _RUN.iter_unpack(data)))
+    for run in runs:
+        if (
+            not 0 < run.packets <= MAX_RUN_PACKETS
+            or not 0 < run.last <= run.size <= MAX_PACKET_BYTES
+            or run.end > slot_bytes
+        ):
+            raise ValueError("a run outside of its slot")
+    return runs

@@ -1,0 +1,151 @@
+"""What the guardian opens for one tunnel, and how all of it is undone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from chancel.daemon import ctl_socket, device, netconf, pidfile, places, udp
+from chancel.daemon.config_types import MIN_MTU, TunnelConfig
+from chancel.daemon.device_types import Device
+from chancel.daemon.linux import MachineError
+from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.udp import UdpSocket
+from chancel.wire.types import Address
+
+
+@dataclasses.dataclass(slots=True)
+class Tunnel:
+    """One tunnel of the group. Its descriptors are the guardian's until they are handed over."""
+
+    config: TunnelConfig
+    device: Device
+    udp: UdpSocket
+    ctl: socket.socket
+    status: socket.socket | None
+    mtu: int
+    local: Address
+    _descriptors: contextlib.ExitStack
+    _files: contextlib.ExitStack
+
+    @classmethod
+    def open(cls, config: TunnelConfig, runtime_dir: Path) -> Tunnel:
+        """Make sockets, device, addresses and routes; on an error, nothing of it is left.
+
+        Raises :class:`MachineError`, which names the file.
+        """
+        with contextlib.ExitStack() as files, contextlib.ExitStack() as descriptors:
+            try:
+                tunnel = cls._open(config, runtime_dir, files, descriptors)
+            except (MachineError, OSError) as error:
+                raise MachineError(f"{config.file}: {error}") from error
+            tunnel._files = files.pop_all()
+            tunnel._descriptors = descriptors.pop_all()
+            return tunnel
+
+    @classmethod
+    def _open(
+        cls,
+        config: TunnelConfig,
+        runtime_dir: Path,
+        files: contextlib.ExitStack,
+        descriptors: contextlib.ExitStack,
+    ) -> Tunnel:
+        ctl_path = places.control_socket(runtime_dir, config.instance)
+        ctl = descriptors.enter_context(ctl_socket.open_ctl(ctl_path))
+        files.callback(ctl_path.unlink, missing_ok=True)
+        status = None
+        if config.control is not None:
+            status = descriptors.enter_context(ctl_socket.open_status(config.control))
+            files.callback(config.control.path.unlink, missing_ok=True)
+        if config.pidfile is not None:
+            pidfile.write(config.pidfile)
+            files.callback(config.pidfile.unlink, missing_ok=True)
+        bound = udp.open_udp(config.local, offload=config.offload)
+        descriptors.enter_context(bound.socket)
+        made = device.open_device(config.instance, offload=config.offload)
+        descriptors.callback(os.close, made.fd)
+        netconf.configure(config.instance, config.tunnel, config.mtu, config.routes)
+        return cls(
+            config=config,
+            device=made,
+            udp=bound,
+            ctl=ctl,
+            status=status,
+            mtu=config.mtu,
+            local=Address(*bound.socket.getsockname()),
+            _descriptors=descriptors,
+            _files=files,
+        )
+
+    def settings(self) -> TunnelSettings:
+        """What the duties have to know."""
+        return TunnelSettings(
+            instance=self.config.instance,
+            tunnel=self.config.tunnel,
+            accepts=self.config.accepts,
+            mtu=self.config.mtu,
+            mtu_discovery=self.config.mtu_discovery,
+            peer=self.config.peer,
+            flocks=self.config.flocks,
+            spi_prefix=self.config.spi_prefix,
+            secret=str(self.config.secret),
+            frame_header=self.device.frame_header,
+            tun_vnet=self.device.vnet,
+            tun_uso=self.device.uso,
+            udp_gso=self.udp.gso,
+            udp_gro=self.udp.gro,
+        )
+
+    def about(self) -> dict[str, Any]:
+        """What people want to see in ``chancel status`` and no duty has to know."""
+        return {
+            "descr": self.config.descr,
+            "device": self.device.name,
+            "local": str(self.local),
+            "offloads": {
+                "tun_tso": self.device.tso,
+                "tun_uso": self.device.uso,
+                "udp_gso": self.udp.gso,
+                "udp_gro": self.udp.gro,
+            },
+        }
+
+    def descriptors_for(self, duty: str) -> list[int]:
+        """What the process with this duty gets of the tunnel."""
+        match duty:
+            case "heaven-rx" | "heaven-tx":
+                return [self.device.fd]
+            case "purgatory-rx" | "purgatory-tx":
+                return [self.udp.socket.fileno()]
+            case "control":
+                sockets = [self.ctl] if self.status is None else [self.ctl, self.status]
+                return [end.fileno() for end in sockets]
+            case _:
+                return []
+
+    def handed_over(self) -> None:
+        """Close our own descriptors: from now on the tunnel lives in the duties."""
+        self._descriptors.close()
+
+    def adopt_mtu(self, discovered: int) -> bool:
+        """Set the device to a path MTU that discovery found; False if nothing changed.
+
+        A peer may say what it likes: the result is never above what the file allows.
+        """
+        wanted = max(MIN_MTU, min(discovered, self.config.mtu))
+        if wanted == self.mtu:
+            return False
+        netconf.set_mtu(self.device.name, wanted)
+        self.mtu = wanted
+        return True
+
+    def close(self) -> None:
+        """Close and unlink what is left, and wait for the device to disappear."""
+        self._descriptors.close()
+        self._files.close()
+        device.wait_gone(self.device.name)

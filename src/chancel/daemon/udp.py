@@ -1,0 +1,70 @@
+"""The UDP socket of a tunnel: bound, never fragmenting, with the kernel's offloads probed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from typing import NamedTuple
+
+from chancel.daemon.linux import MachineError
+from chancel.wire.types import Address
+
+BUFFER_BYTES = 4 << 20
+"""Of each direction: bursts wait here while a process sleeps."""
+
+UDP_SEGMENT = 103
+UDP_GRO = 104
+
+_IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DO = 2
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+
+
+class UdpSocket(NamedTuple):
+    """The socket, non-blocking, and whether it sends and receives trains of datagrams."""
+
+    socket: socket.socket
+    gso: bool
+    gro: bool
+
+
+def open_udp(local: Address, *, offload: bool) -> UdpSocket:
+    """Bind to ``local`` (port 0: any free one). Raises :class:`MachineError`."""
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        udp.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+        _grow(udp, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
+        _grow(udp, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
+        udp.bind(local)
+    except OSError as error:
+        udp.close()
+        raise MachineError(_refusal(local, error)) from error
+    return UdpSocket(
+        udp,
+        gso=offload and _enable(udp, UDP_SEGMENT, 0),
+        gro=offload and _enable(udp, UDP_GRO, 1),
+    )
+
+
+def _grow(udp: socket.socket, option: int, forced: int) -> None:
+    udp.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+    with contextlib.suppress(PermissionError):  # beyond the machine's limit only as its root
+        udp.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+
+
+def _enable(udp: socket.socket, option: int, value: int) -> bool:
+    try:
+        udp.setsockopt(socket.IPPROTO_UDP, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def _refusal(local: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"local {local} is in use by another program (expected a free port)"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"local {local}: this machine has no such address (expected one of its own)"
+    return f"local {local} can't be bound: {error.strerror}"
