@@ -1,0 +1,157 @@
+"""``chancel COMMAND ...``: the table of commands, and how errors become an exit status.
+
+A command's module is imported only when that command was typed, so ``chancel --help`` stays quick;
+all the others are stand-ins with a name and a summary. The exit status is 0, 1 (failed) or 2 (wrong
+usage or configuration), and an error is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.exceptions import TyperException
+
+from chancel import __version__
+from chancel.errors import ChancelError, ConfigError
+
+FAILED = 1
+USAGE = 2
+
+
+class Entry(NamedTuple):
+    """A command: its summary, its module, and there a function, or several for a group.
+
+    A group has an ``example``; a function shows its own.
+    """
+
+    summary: str
+    module: str
+    functions: tuple[str, ...]
+    example: str | None = None
+
+
+COMMANDS = {
+    "run": Entry("Run tunnels in the foreground.", "chancel.cli.run_command", ("run",)),
+    "status": Entry("Show how tunnels are.", "chancel.cli.status_command", ("status",)),
+    "add": Entry("Add a tunnel to a running group.", "chancel.cli.group_commands", ("add",)),
+    "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),
+    "keygen": Entry("Make a shared secret.", "chancel.cli.keygen_command", ("keygen",)),
+    "lab": Entry("Two hosts joined by a bad wire; no root.", "chancel.lab.command", ("lab",)),
+    "sim": Entry(
+        "Simulate tunnels with faults.",
+        "chancel.sim.command",
+        ("pair", "suite"),
+        example="chancel sim pair --seed 7 --hours 24 --loss 0.05 --restarts",
+    ),
+    "demo": Entry("Watch a tunnel at work.", "chancel.cli.demo_command", ("demo",)),
+}
+
+LATER = frozenset(
+    {"up", "down", "list", "hymn", "ambry", "vicar", "exec", "share", "open", "inlet", "outlet"}
+    | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "trace", "top", "map"}
+)
+"""Commands whose names are promised; they come with later releases."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    if chosen in LATER:
+        return _fail(f"{chosen} comes with a later release", USAGE)
+    try:
+        command = typer.main.get_command(_program(chosen))
+        status = command.main(words, prog_name="chancel", standalone_mode=False)
+        sys.stdout.flush()
+    except TyperException as error:
+        command_name = f" {chosen}" if chosen in COMMANDS else ""
+        hint = f"(see chancel{command_name} --help)"
+        return _fail(f"{error.format_message().rstrip('.')} {hint}", error.exit_code)
+    except (ChancelError, OSError, typer.Abort, KeyboardInterrupt) as error:
+        return _explain(error)
+    return status if isinstance(status, int) else 0
+
+
+def _explain(error: BaseException) -> int:
+    """One line for an error that a command met; returns the exit status."""
+    match error:
+        case ConfigError():
+            return _fail(str(error), USAGE)
+        case BrokenPipeError():  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        case OSError(filename=str(name), strerror=str(reason)):
+            return _fail(f"{name}: {reason}", FAILED)
+        case typer.Abort() | KeyboardInterrupt():
+            return _fail("interrupted", FAILED)
+    return _fail(str(error), FAILED)
+
+
+def _program(chosen: str | None) -> typer.Typer:
+    program = typer.Typer(
+        name="chancel",
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        epilog="Example: chancel run -c /etc/hymn/office.conf",
+    )
+    program.callback()(_options)
+    for name, entry in COMMANDS.items():
+        if name != chosen:
+            program.command(name, help=entry.summary)(_stand_in)
+            continue
+        functions = _functions(entry)
+        if entry.example is None:
+            program.command(name)(functions[0])
+        else:
+            program.add_typer(_group(entry, functions), name=name)
+    return program
+
+
+def _functions(entry: Entry) -> list[Callable[..., Any]]:
+    module = import_module(entry.module)
+    return [getattr(module, name) for name in entry.functions]
+
+
+def _group(entry: Entry, functions: list[Callable[..., Any]]) -> typer.Typer:
+    group = typer.Typer(
+        rich_markup_mode=None, help=entry.summary, epilog=f"Example: {entry.example}"
+    )
+    group.callback()(_stand_in)
+    for function in functions:
+        group.command()(function)
+    return group
+
+
+def _stand_in() -> None:
+    """Stands for a command that was not typed, and before the commands of a group."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"chancel {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Post-quantum tunnels, compatible with sanctum."""
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    print(f"chancel: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""``chancel status``: how the tunnels of this machine are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from chancel.cli import status_words
+from chancel.cli.options import RuntimeDir
+from chancel.cli.status_view import render
+from chancel.daemon import ctl, places
+
+INTERVAL_S = 1.0
+
+
+def status(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One tunnel; all without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
+    runtime_dir: RuntimeDir = None,
+) -> None:
+    """Show how tunnels are: peer, keys, rates, drops, clock.
+
+    \b
+    Examples:
+      chancel status
+      chancel status office --json
+      chancel status --watch
+    """
+    directory = places.runtime_dir(runtime_dir)
+
+    def look() -> dict[str, Any]:
+        return collect(ctl.survey(directory), name)
+
+    def print_json() -> None:
+        typer.echo(json.dumps(look()))
+
+    if as_json and watch:
+        _repeat(print_json)
+    elif as_json:
+        print_json()
+    elif watch:
+        with Live(auto_refresh=False) as live:
+            _repeat(lambda: live.update(render(look()), refresh=True))
+    else:
+        Console().print(render(look()))
+
+
+def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
+    """One answer for all groups, or for the tunnel or group called ``name``.
+
+    ``groups`` has each group's ``group``, and ``tunnels`` all tunnels with ``group_pid``, ``state``
+    and ``notes`` added. Raises :class:`chancel.errors.LinkClosed` when ``name`` isn't running.
+    """
+    groups = survey.groups if name is None else (survey.find(name),)
+    tunnels = [
+        tunnel
+        | {
+            "group_pid": group.answer["group"]["pid"],
+            "state": status_words.state(tunnel),
+            "notes": status_words.notes(tunnel),
+        }
+        for group in groups
+        for tunnel in group.answer["tunnels"]
+    ]
+    named = [tunnel for tunnel in tunnels if tunnel["instance"] == name]
+    return {
+        "ok": True,
+        "groups": [group.answer["group"] for group in groups],
+        "tunnels": named or tunnels,
+        "silent": list(survey.silent) if name is None else [],
+    }
+
+
+def _repeat(show: Callable[[], None]) -> None:
+    """Until somebody interrupts, which is how watching ends well."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            show()
+            time.sleep(INTERVAL_S)

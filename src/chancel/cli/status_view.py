@@ -1,0 +1,122 @@
+"""The picture of a group's tunnels for a terminal: a pure function of its status answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from chancel.cli import status_words as words
+
+MAX_PANELS = 4
+"""More tunnels than this are shown as a table, one row for each."""
+
+_STATE_STYLE = {"up": "green", "pending": "yellow", "down": "red"}
+
+
+def render(answer: dict[str, Any]) -> RenderableType:
+    """Draw the ``tunnels`` of a status answer; ``silent`` has sentences about dead groups."""
+    tunnels = answer["tunnels"]
+    silent = [Text(f"down: {sentence}", "red") for sentence in answer.get("silent", ())]
+    if not tunnels:
+        return Group(*(silent or [Text("no tunnel is running")]))
+    if len(tunnels) > MAX_PANELS:
+        return Group(_overview(tunnels), *silent)
+    return Group(*[_panel(tunnel) for tunnel in tunnels], *silent)
+
+
+def _state(tunnel: dict[str, Any]) -> Text:
+    state = words.state(tunnel)
+    return Text(state, _STATE_STYLE[state])
+
+
+def _overview(tunnels: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("tunnel", "", "peer", "sending", "receiving", "keys", "mtu", ""):
+        table.add_column(heading, overflow="fold")
+    for tunnel in tunnels:
+        rates = tunnel["rates"]
+        table.add_row(
+            Text(tunnel["instance"]),
+            _state(tunnel),
+            Text(tunnel["peer"] or "unknown"),
+            Text(words.rate(rates["tx_bps"], rates["tx_pps"])),
+            Text(words.rate(rates["rx_bps"], rates["rx_pps"])),
+            Text(words.ago(tunnel["tx"]["age_s"])),
+            Text(str(tunnel["mtu"])),
+            Text("; ".join(words.notes(tunnel)), "yellow"),
+        )
+    return table
+
+
+def _panel(tunnel: dict[str, Any]) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in _rows(tunnel):
+        grid.add_row(label, text)
+    title = Text.assemble((tunnel["instance"], "bold"), "  ", _state(tunnel))
+    if tunnel["descr"]:
+        title.append(f"  {tunnel['descr']}", "dim")
+    return Panel(grid, title=title, title_align="left", expand=False)
+
+
+def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
+    rows = [(" ", Text(note, "bold yellow")) for note in words.notes(tunnel)]
+    rates = tunnel["rates"]
+    plain = [
+        ("peer", _peer(tunnel)),
+        ("local", tunnel["local"]),
+        ("tunnel", f"{tunnel['tunnel']} on {tunnel['device']}"),
+        ("mtu", f"{tunnel['mtu']} ({'discovered' if tunnel['mtu_discovery'] else 'fixed'})"),
+        ("keys", words.keys(tunnel)),
+        ("exchange", _exchange(tunnel["exchange"])),
+        ("sending", _direction(tunnel["tx"], rates["tx_bps"], rates["tx_pps"])),
+        ("receiving", _direction(tunnel["rx"], rates["rx_bps"], rates["rx_pps"])),
+        ("heartbeat", words.ago(tunnel["last_heartbeat_s"])),
+        ("clock", _clock(tunnel["clock_skew_s"])),
+        ("drops", _drops(tunnel["drops"])),
+        ("offloads", _offloads(tunnel["offloads"])),
+    ]
+    return rows + [(label, Text(text)) for label, text in plain]
+
+
+def _peer(tunnel: dict[str, Any]) -> str:
+    if tunnel["peer"] is None:
+        return "unknown"
+    return f"{tunnel['peer']} ({tunnel['path']})"
+
+
+def _exchange(exchange: dict[str, Any]) -> str:
+    return f"{exchange['state']}: {exchange['reason']}" if exchange["reason"] else exchange["state"]
+
+
+def _direction(side: dict[str, Any], bits_per_s: float, packets_per_s: float) -> str:
+    if side["spi"] is None:
+        return "no key"
+    return (
+        f"{words.rate(bits_per_s, packets_per_s)}; {side['packets']} packets,"
+        f" {words.scaled(side['bytes'], 'B')} under key {side['spi']},"
+        f" made {words.ago(side['age_s'])}; last {words.ago(side['last_s'])}"
+    )
+
+
+def _clock(skew_s: float | None) -> str:
+    if skew_s is None:
+        return "not compared yet"
+    if abs(skew_s) < words.CLOCK_WARNING_S:
+        return "agrees with the peer's"
+    return f"{words.duration(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the peer's"
+
+
+def _drops(drops: dict[str, int]) -> str:
+    counted = sorted(drops.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {reason}" for reason, count in counted if count) or "none"
+
+
+def _offloads(offloads: dict[str, bool]) -> str:
+    states = (f"{name} {'on' if is_on else 'off'}" for name, is_on in offloads.items())
+    return ", ".join(states) or "none"

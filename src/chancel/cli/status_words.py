@@ -1,0 +1,93 @@
+"""What a tunnel's figures mean, in words. Pure functions over the status answer of a group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ONLINE_S = 120.0
+"""A tunnel is up while its last packet from the peer is younger, as for the reference's tools."""
+
+OFFER_VALIDITY_S = 10.0
+"""A peer refuses offers whose time differs more from its own clock (protocol section 7.3)."""
+
+CLOCK_WARNING_S = 2.0
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def state(tunnel: dict[str, Any]) -> str:
+    """``up``: keys both ways and a packet lately; ``pending``: not so yet, or no longer."""
+    last = tunnel["rx"]["last_s"]
+    keyed = tunnel["tx"]["spi"] is not None and tunnel["rx"]["spi"] is not None
+    return "up" if keyed and last is not None and last < ONLINE_S else "pending"
+
+
+def clock_warning(skew_s: float | None) -> str | None:
+    """What a difference of clocks does; ``skew_s`` is the peer's time minus ours."""
+    if skew_s is None or abs(skew_s) < CLOCK_WARNING_S:
+        return None
+    clock = f"your clock is {duration(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead'}"
+    if abs(skew_s) > OFFER_VALIDITY_S:
+        return f"{clock}: the peer refuses your offers"
+    return f"{clock}: beyond {OFFER_VALIDITY_S:.0f} s the peer would refuse your offers"
+
+
+def notes(tunnel: dict[str, Any]) -> list[str]:
+    """What somebody should know or do, the most important first."""
+    warning = clock_warning(tunnel["clock_skew_s"])
+    found = [] if warning is None else [warning]
+    exchange = tunnel["exchange"]
+    if exchange["state"] == "paused":
+        found.append(f"key exchange paused: {exchange['reason']}")
+    if tunnel["path"] == "unknown":
+        found.append("the peer's address is unknown: it has to send first")
+    return found
+
+
+def keys(tunnel: dict[str, Any]) -> str:
+    """The kind and the age of the keys in use: ``hybrid X25519 + ML-KEM-1024, 41 s ago``."""
+    ages = [side["age_s"] for side in (tunnel["tx"], tunnel["rx"]) if side["age_s"] is not None]
+    if tunnel["post_quantum"] is None or not ages:
+        return "none yet"
+    return f"{tunnel['post_quantum']}, {ago(min(ages))}"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``43 s``, ``5 min 2 s``, ``3 h 20 min``, ``12 d 4 h``."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    for unit, name, small, small_name in (
+        (_DAY, "d", _HOUR, "h"),
+        (_HOUR, "h", _MINUTE, "min"),
+        (_MINUTE, "min", 1, "s"),
+    ):
+        if whole >= unit:
+            rest = whole % unit // small
+            return (
+                f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"
+            )
+    raise AssertionError(seconds)
+
+
+def ago(seconds: float | None) -> str:
+    """How long something is past; ``never`` for ``None``."""
+    return "never" if seconds is None else f"{duration(seconds)} ago"
+
+
+def scaled(number: float, unit: str) -> str:
+    """A number with a decimal prefix: ``1.42 Gbit/s``, ``18.3 MB``, ``512 B``."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 999.5 or prefix == "T":
+            break
+        number /= 1000
+    return f"{number:.3g} {prefix}{unit}" if number < 999.5 else f"{number:.0f} {prefix}{unit}"
+
+
+def rate(bits_per_s: float, packets_per_s: float) -> str:
+    """``1.42 Gbit/s, 118 kpkt/s``; ``idle`` without packets."""
+    if not packets_per_s:
+        return "idle"
+    return f"{scaled(bits_per_s, 'bit/s')}, {scaled(packets_per_s, 'pkt/s')}"
