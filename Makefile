@@ -1,0 +1,101 @@
+# Chancel: every habit of the repository is one target; `make` alone lists them. Whatever a target
+# needs is set up on the way: first `make test` in a fresh clone also builds .venv. No root needed,
+# except where the list says so.
+#
+#   PYTHON=/path/to/python3.12   the interpreter for .venv (3.11 or later, with venv)
+#   ARGS="-k window -x"          handed to pytest (test, test-root, interop, docs, sim) or to the bench
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+CODE := src tests benchmarks
+
+# Kept apart from `make test`: they need root, or a reference build, or an hour.
+APART := tests/root tests/interop
+
+export SANCTUM KYRKA SANCTUM_0920
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-root interop lint docs bench sim fuzz lock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(READY) ## only the .venv; afterwards .venv/bin/chancel exists
+	@echo "ready: $(VENV)/bin/chancel"
+
+demo: $(READY) ## two hosts, a tunnel, ping, a bulk transfer and a crash; draws out/demo.svg
+	@$(PY) -m chancel.cli.main demo
+
+test: $(READY) ## the whole test suite
+	@$(PY) -m pytest -n auto $(APART:%=--ignore=%) $(ARGS)
+
+test-root: $(READY) ## the tests on the host itself, outside the lab (root)
+	@test "$$(id -u)" = 0 || { echo "make test-root: needs root: sudo make test-root" >&2; exit 1; }
+	@$(PY) -m pytest tests/root $(ARGS)
+
+interop: $(READY) ## against a reference build: make interop SANCTUM=/path/to/sanctum (root)
+	@$(PY) -m pytest tests/interop $(ARGS)
+
+lint: $(READY) ## ruff, formatting, mypy --strict, the import floors
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m mypy $(CODE)
+	@$(VENV)/bin/lint-imports
+
+docs: $(READY) ## run the examples in the documentation, follow its links
+	@$(PY) -m pytest tests/docs $(ARGS)
+
+bench: $(READY) ## the benchmark table (ARGS="--json exchange" for one section, as JSON)
+	@$(PY) -m benchmarks $(ARGS)
+
+sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day
+	@$(PY) -m chancel.cli.main sim suite $(ARGS)
+
+fuzz: ## comes with a later release
+	@echo "make fuzz: comes with a later release (processes and sandbox)" >&2; exit 1
+
+# pip-compile of today knows no dependency groups, so it is handed the list itself.
+INPUTS := import tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
+    print(*t["project"]["dependencies"], *t["dependency-groups"]["dev"], sep="\n")
+
+lock: ## bring requirements.lock up to pyproject.toml (network; UPGRADE=--upgrade for newer ones)
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" && \
+	"$$tools/bin/pip" install --quiet --disable-pip-version-check pip-tools && \
+	$(PYTHON) -c '$(INPUTS)' | "$$tools/bin/pip-compile" - --output-file requirements.lock --quiet \
+	    --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links $(UPGRADE)
+
+# Two stamps, so that an edit of pyproject.toml installs only Chancel anew. A stamp is written last:
+# whatever was interrupted starts over. --only-binary: nothing a stranger wrote runs while installing.
+
+# A .venv that was copied, moved or left behind by another Python doesn't import this clone.
+ifneq ($(shell $(PY) -c 'import chancel, os; print(os.path.samefile(chancel.__path__[0], "src/chancel"))' 2>/dev/null),True)
+.PHONY: $(LOCKED)
+endif
+
+define NO_PYTHON
+make setup: '$(PYTHON)' is not Python 3.11 or later with venv: sudo apt-get install python3 python3-venv
+endef
+
+define NOT_OURS
+make setup: $(CURDIR) is not writable for you: clone the repository into a folder of your own
+endef
+
+$(LOCKED): requirements.lock
+	@test -w . || { echo "$(NOT_OURS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@echo "Setting up $(VENV) from requirements.lock"
+	@rm -f $(LOCKED) $(READY)
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    --only-binary :all: -r requirements.lock
+	@touch $(LOCKED)
+
+$(READY): $(LOCKED) pyproject.toml
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	    --editable .
+	@touch $(READY)

@@ -1,0 +1,61 @@
+"""What the pages tell people to type works: Python runs, configurations parse, commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chancel.daemon import config
+from chancel.daemon.config_types import TUNNEL_PROCESSES
+from tests.docs.markdown import ROOT, Block, blocks
+
+NOT_OURS = {"cd", "git", "ping", "scp", "useradd", "mkdir", "chown", "sysctl"}
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_runs(block: Block) -> None:
+    code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
+    exec(code, {"__name__": "example"})
+
+
+@pytest.mark.parametrize("block", blocks("conf"), ids=str)
+def test_configuration_is_accepted(block: Block, tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_bytes(bytes(32))
+    secret.chmod(0o600)
+    text = re.sub(r"^(secret\s+).*$", rf"\g<1>{secret}", block.text, flags=re.MULTILINE)
+    accepted = config.parse(text, str(block))
+    assert set(accepted.run_as) == set(TUNNEL_PROCESSES)
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=str)
+def test_commands_exist(block: Block) -> None:
+    for line in block.text.splitlines():
+        words = shlex.split(line)
+        if words[0] == "sudo":
+            words = words[1:]
+        match words[0]:
+            case "make":
+                _check_target(words[1])
+            case ".venv/bin/chancel":
+                _check_subcommand(words[1:])
+            case other:
+                assert other in NOT_OURS, f"{block}: what is {other!r}?"
+
+
+def _check_target(target: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"make has no {target}"
+
+
+def _check_subcommand(words: list[str]) -> None:
+    """The command knows its own name and every option it is given."""
+    command = [sys.executable, "-m", "chancel.cli.main", words[0], "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    options = [word for word in words[1:] if word.startswith("-")]
+    assert [option for option in options if option not in shown] == []
