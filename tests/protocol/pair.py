@@ -6,19 +6,22 @@ import enum
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from chancel.crypto.kdf import Purpose, base_key
 from chancel.crypto.system import SystemSuite
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.events import Event
 from chancel.protocol.offers import open_exchange_offer_untrusted
+from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.session import Session, SessionSettings, SessionStatus
 from chancel.vault.secret import Secret
-from chancel.wire.datagram import classify_untrusted
 from chancel.wire.datagram import Kind as Datagram
+from chancel.wire.datagram import classify_untrusted
 from chancel.wire.offer import OfferState
 from chancel.wire.types import NO_FLOCKS, Address, Flocks
+
+E = TypeVar("E")
 
 SECRET = bytes(range(32))
 SUITE = SystemSuite()
@@ -58,15 +61,13 @@ class End:
         self.session: Session
 
     def start(self, now: float) -> None:
-        self.session = Session(
-            self.settings, SUITE, lambda: Secret(SECRET), now, self.wall(now)
-        )
+        self.session = Session(self.settings, SUITE, lambda: Secret(SECRET), now, self.wall(now))
         self.events.clear()
 
     def wall(self, now: float) -> float:
         return WALL + now + self.skew_s
 
-    def happened(self, kind: type[Event]) -> list[Event]:
+    def happened(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def __repr__(self) -> str:
@@ -84,6 +85,7 @@ class Pair:
         right_knows_left: bool = True,
         flocks: Flocks = NO_FLOCKS,
         mtu_discovery: bool = False,
+        profile: Profile = CURRENT,
     ) -> None:
         here, there = Address("192.0.2.1", 1001), Address("192.0.2.2", 1002)
         mirrored = Flocks(flocks.peer, flocks.own)
@@ -91,7 +93,13 @@ class Pair:
         self.left = End(
             "left",
             here,
-            SessionSettings(there, behaviour=left, flocks=flocks, mtu_discovery=mtu_discovery),
+            SessionSettings(
+                there,
+                behaviour=left,
+                flocks=flocks,
+                mtu_discovery=mtu_discovery,
+                profile=profile,
+            ),
         )
         self.right = End(
             "right",
@@ -101,6 +109,7 @@ class Pair:
                 behaviour=right,
                 flocks=mirrored,
                 mtu_discovery=mtu_discovery,
+                profile=profile,
             ),
         )
         self.left.peer, self.right.peer = self.right, self.left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -34,7 +35,6 @@ from chancel.wire.types import (
     SessionKey,
     Spi,
 )
-
 from tests.protocol.pair import SECRET, SUITE, WALL, Kind, Pair
 
 ELSEWHERE = Address("203.0.113.9", 9)
@@ -45,9 +45,8 @@ def body(
     spi: int = 5, state: int = OfferState.PK, fragment: int = 0, ecdh: bytes = b"\x09" * 32
 ) -> ExchangeBody:
     # A state or fragment that doesn't exist is what some of these tests are about.
-    return ExchangeBody(
-        ID, Spi(spi), Salt(b"salt"), state, fragment, ecdh, bytes(392)  # type: ignore[arg-type]
-    )
+    known = cast(OfferState, state)
+    return ExchangeBody(ID, Spi(spi), Salt(b"salt"), known, fragment, ecdh, bytes(392))
 
 
 def sealed(pair: Pair, content: ExchangeBody, *, early_s: int = 0) -> bytes:
@@ -123,6 +122,28 @@ def one(make: Callable[[Pair], bytes]) -> Callable[[Pair], None]:
     return lambda pair: pair.deliver(pair.right, make(pair))
 
 
+def send_grace(pair: Pair, payload: bytes) -> None:
+    """Have the left side seal a payload that no Graces would make."""
+    pair.left.session._send(payload, NEXT_GRACE, pair.now)
+    pair._drain(pair.left)
+    pair.run(1)
+
+
+def refuse_to_send(pair: Pair, payload: bytes) -> None:
+    assert not pair.right.session.send(payload, pair.now)
+
+
+def send_without_peer(pair: Pair) -> None:
+    settings = SessionSettings(None)
+    pair.right.session = Session(settings, SUITE, lambda: Secret(SECRET), pair.now, WALL)
+    assert not pair.right.session.send(b"", pair.now)
+
+
+def send_without_key(pair: Pair) -> None:
+    pair.right.start(pair.now)
+    assert not pair.right.session.send(b"", pair.now)
+
+
 PROVOKED: dict[Drop, Callable[[Pair], None]] = {
     Drop.TOO_SHORT: one(lambda pair: b""),
     Drop.TOO_LONG: one(lambda pair: bytes(1523)),
@@ -147,32 +168,9 @@ PROVOKED: dict[Drop, Callable[[Pair], None]] = {
     Drop.GRACE_UNKNOWN: lambda pair: send_grace(pair, b"\x04\x00"),
     Drop.GRACE_SIZE: lambda pair: send_grace(pair, b"\x03\x00\x8f\x05"),
     Drop.SEND_TOO_LARGE: lambda pair: refuse_to_send(pair, bytes(1423)),
-    Drop.NO_PEER: lambda pair: send_without_peer(pair),
-    Drop.NO_KEY: lambda pair: send_without_key(pair),
+    Drop.NO_PEER: send_without_peer,
+    Drop.NO_KEY: send_without_key,
 }
-
-
-def send_grace(pair: Pair, payload: bytes) -> None:
-    """Have the left side seal a payload that no Graces would make."""
-    keys = pair.left.session
-    keys._send(payload, NEXT_GRACE, pair.now)
-    pair._drain(pair.left)
-    pair.run(1)
-
-
-def refuse_to_send(pair: Pair, payload: bytes) -> None:
-    assert not pair.right.session.send(payload, pair.now)
-
-
-def send_without_peer(pair: Pair) -> None:
-    settings = SessionSettings(None)
-    pair.right.session = Session(settings, SUITE, lambda: Secret(SECRET), pair.now, WALL)
-    assert not pair.right.session.send(b"", pair.now)
-
-
-def send_without_key(pair: Pair) -> None:
-    pair.right.start(pair.now)
-    assert not pair.right.session.send(b"", pair.now)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from chancel.protocol.behaviour import CHANCEL, REFERENCE, Behaviour
 from chancel.protocol.events import ExchangePaused, ExchangeStarted, PeerUnresponsive
 from chancel.protocol.states import State
-
 from tests.protocol.pair import End, Kind, Pair
 
 LOSSES_S = [3.5, 14.0, 16.0, 31.0, 70.0, 200.0]

@@ -1,4 +1,4 @@
-"""The reference's recorded exchanges, played to ours packet by packet (protocol sections 4 to 7)."""
+"""The reference's recorded exchanges, played to ours packet by packet (sections 4 to 7)."""
 
 from __future__ import annotations
 
@@ -82,19 +82,17 @@ class CheckedKemKeyPair(MlKem1024KeyPair):
 def test_a_recorded_exchange_leads_to_the_recorded_keys(name: str) -> None:
     record = json.loads((VECTOR_FILES / f"{name}.json").read_text())
     wall, secret = float(record["wall_clock"]), bytes.fromhex(record["secret"])
-    left = Flocks(
-        FlockId(int(record["A_flock_src"], 16)), FlockId(int(record["A_flock_dst"], 16))
-    )
+    left = Flocks(FlockId(int(record["A_flock_src"], 16)), FlockId(int(record["A_flock_dst"], 16)))
     flocks = {"A": left, "B": Flocks(left.peer, left.own)}
     sides = {}
-    for side in flocks:
+    for side, own_flocks in flocks.items():
         sides[side] = Exchange(
             RecordedSuite(record, side),
             lambda: Secret(secret),
             0.0,
             wall,
             peer_configured=True,
-            flocks=flocks[side],
+            flocks=own_flocks,
             spi_prefix=record[f"{side}_spi_prefix"],
         )
     installed: dict[str, list[tuple[str, dict[str, str]]]] = defaultdict(list)

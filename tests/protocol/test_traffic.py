@@ -18,8 +18,7 @@ from chancel.protocol.profile import CURRENT
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER, TrafficHeader, add_tail, nonce
-from chancel.wire.types import NO_FLOCKS, Flocks, FlockId, Salt, SessionKey, Spi
-
+from chancel.wire.types import NO_FLOCKS, FlockId, Flocks, Salt, SessionKey, Spi
 from tests.protocol.pair import SUITE
 
 VECTOR_FILES = Path(__file__).parents[1] / "vectors"

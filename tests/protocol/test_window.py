@@ -16,9 +16,7 @@ from chancel.wire.drop import Drop
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "replay.json").read_text())
 
-numbers = st.one_of(
-    st.integers(0, 200), st.integers(0, 5000), st.sampled_from([2**32, 2**64 - 1])
-)
+numbers = st.one_of(st.integers(0, 200), st.integers(0, 5000), st.sampled_from([2**32, 2**64 - 1]))
 
 
 class NaiveWindow:

@@ -1,11 +1,14 @@
 """The protocol without IO: small machines that take bytes and a time and give back what to do.
 
-``exchange`` agrees on keys with the peer by *offers* (``offers``, with what the peer sent kept in
-``fragments`` and ``announced``); ``traffic`` seals and ``opening`` opens packets under those keys,
-an **SA** (security association) being one key of one direction with its SPI, salt and packet
-numbers; ``window`` refuses packets seen before; ``path`` knows where the peer is; ``graces`` sends
-heartbeats and finds the MTU. They speak the frozen values of ``messages`` and tell what happened in
-those of ``events``. ``session`` joins them by direct calls; the daemon does so across processes.
+``exchange`` agrees on keys with the peer by *offers*. It is made of ``handshake`` (one exchange,
+whose ``states`` are tables, with the ``fragments`` it collects), ``schedule``, ``liveness`` (when
+the next one starts), ``answers`` (what the last one leaves behind), ``agreement`` (the keys) and
+``correspondence`` (``offers`` in and out, with ``admission`` and ``clocks``). ``traffic`` seals and
+``opening`` opens packets under those keys, an **SA** (security association) being one key of one
+direction with its SPI, salt and packet numbers; ``window`` refuses packets seen before; ``path``
+knows where the peer is; ``graces`` sends heartbeats and finds the MTU. They speak the frozen values
+of ``messages`` and tell what happened in those of ``events``. ``session`` joins them by direct
+calls; the daemon does so across processes.
 
 ``profile`` has the numbers that a version of the protocol fixes, ``behaviour`` those in which
 implementations of it differ. Nothing here does IO or reads a clock: ``now`` is monotonic seconds,

@@ -1,7 +1,8 @@
 """Offers in and out: all that lies between datagrams and the peer's authentic, timely offers.
 
-The secret is asked for each time it is needed and let go at once, so replacing its file takes
-effect at the next offer.
+The secret is asked for when it is needed and let go at once, so replacing its file takes effect
+with the next offer; but not more often than once a second, since offers come in bursts and a
+stranger can send as many as he likes. In between the offers' base key is kept, masked.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from chancel.wire.types import Buffer, Flocks, InstanceId
 SecretSource = Callable[[], Secret]
 """Loads the shared secret (32 bytes); raises ``VaultError``."""
 
+BASE_KEY_S = 0.9
+"""For how long the offers' base key is kept: less than the interval of our own offers."""
+
 _ID_BYTES = 8
 
 
@@ -56,6 +60,8 @@ class Correspondence:
         self._events = events
         self._behaviour = behaviour
         self._admission = Admission(now, profile.offer_validity_s)
+        self._base: Secret | None = None
+        self._base_until = now
         self._problem: str | None = None
         self.local_id = self._draw_id()
 
@@ -73,10 +79,9 @@ class Correspondence:
         :func:`open_exchange_offer_untrusted` raises.
         """
         self._admission.admit_untrusted(datagram, known_source, now)
-        with self._revealed() as secret:
-            base = base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
         try:
-            offer = open_exchange_offer_untrusted(self._suite, base, datagram)
+            with self._base_key(now).reveal() as base:
+                offer = open_exchange_offer_untrusted(self._suite, base, datagram)
         except RemoteProtocolError as error:
             if error.reason is Drop.OFFER_BAD_TAG:
                 self._admission.forged()
@@ -92,30 +97,38 @@ class Correspondence:
             self._admission.taken(datagram, offer.timestamp, wall)
         return offer
 
-    def seal(self, content: OwnKey | Answer, wall: float) -> list[bytes]:
+    def seal(self, content: OwnKey | Answer, now: float, wall: float) -> list[bytes]:
         """Return the four offers that carry our key or our answer.
 
         Raises ``RemoteProtocolError`` (``NO_SECRET``).
         """
-        with self._revealed() as secret:
-            base = base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
-        return [
-            seal_exchange_offer(
-                self._suite,
-                base,
-                self._flocks,
-                content.header_spi,
-                OfferData(int(wall), body),
-                content.random,
-            )
-            for body in content.bodies(self.local_id)
-        ]
+        with self._base_key(now).reveal() as base:
+            return [
+                seal_exchange_offer(
+                    self._suite,
+                    base,
+                    self._flocks,
+                    content.header_spi,
+                    OfferData(int(wall), body),
+                    content.random,
+                )
+                for body in content.bodies(self.local_id)
+            ]
 
     @contextmanager
     def deriver(self) -> Iterator[Deriver]:
         """Lend what derives traffic keys. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
         with self._revealed() as secret:
             yield Deriver(self._suite, secret, self._flocks, self.local_id)
+
+    def _base_key(self, now: float) -> Secret:
+        if self._base is None or now >= self._base_until:
+            self._base = None
+            with self._revealed() as secret:
+                key = base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
+            self._base = Secret(key)
+            self._base_until = now + BASE_KEY_S
+        return self._base
 
     @contextmanager
     def _revealed(self) -> Iterator[memoryview]:

@@ -1,8 +1,8 @@
 """The key exchange with one peer (protocol sections 6 and 7): timers, offers and keys.
 
 How one exchange goes on is in ``handshake`` and ``states``, what it computes in ``agreement``, when
-the next one must start in ``liveness``, and what is kept of the last one in ``answers``. Here they
-meet.
+the next one must start in ``schedule`` and ``liveness``, and what is kept of the last one in
+``answers``. Here they meet.
 
 **Getting out of lost ciphertexts.** The two directions of an exchange finish independently, and
 the reference has states in which one side waits in silence for a ciphertext that the other no
@@ -20,7 +20,8 @@ longer sends. We leave each of them within seconds, and nothing depends on the p
   have seen it, from the same one, so that two ends never restart each other in turn. As such
   answers may cross, a ciphertext is paired with the SPI in its header, for which it was made.
 
-While anything authentic still comes from the peer there is no pause after failures.
+While anything authentic still comes from the peer there is no pause after failures; and once a
+silent peer is given up, with all keys, we come back as another instance, which no peer ignores.
 """
 
 from __future__ import annotations
@@ -347,7 +348,7 @@ class Exchange:
         if isinstance(content, Answer):
             self._answers.sent(now)
         try:
-            self._datagrams += self._offers.seal(content, wall)
+            self._datagrams += self._offers.seal(content, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
 
