@@ -1,4 +1,4 @@
-"""Traffic through a tunnel: bulk TCP, UDP under overload and ping, against whatever peers there are.
+"""Traffic through a tunnel: bulk TCP, UDP under overload, ping; against whatever peers there are.
 
 Two hosts of the lab joined by the kernel's own wire, one tunnel, everything on this machine: both
 ends and the load generator share its cores. Programs take turns, round by round, because the
@@ -82,7 +82,7 @@ def run() -> Iterator[Result]:
     if "reference" in rounds:
         pairs = zip(rounds["chancel"], rounds["reference"], strict=True)
         ratios = [ours.tcp_gbit_s / theirs.tcp_gbit_s for ours, theirs in pairs]
-        yield Figure("TCP bulk: chancel / reference", "×", ratios, Target("≥", 2.0))
+        yield Figure("TCP bulk: chancel / reference", "times", ratios, Target("≥", 2.0))
     else:
         yield LeftOut("reference", "as root: make bench SANCTUM=/path/to/sanctum")
 

@@ -2,7 +2,7 @@
 
 The packages are floors; imports only go down (``docs/architecture.md`` has the map):
 
-``cli`` and ``demo`` → ``daemon``, ``lab``, ``sim`` → ``protocol`` → ``crypto``, ``vault`` → ``wire``.
+``cli``, ``demo`` → ``lab`` → ``daemon``, ``sim`` → ``protocol`` → ``crypto``, ``vault`` → ``wire``.
 """
 
 __version__ = "0.1.0"

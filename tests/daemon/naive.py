@@ -6,6 +6,7 @@ what Linux does when it cuts a train itself.
 
 from __future__ import annotations
 
+import random
 import struct
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -29,7 +30,7 @@ def words(data: bytes) -> int:
     """The ones' complement sum of big-endian 16-bit words (RFC 1071), folded."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
@@ -131,6 +132,20 @@ class Flow(NamedTuple):
             kind = tcp if self.protocol == TCP else GSO_UDP_L4
         field = 16 if self.protocol == TCP else 6
         return VNET.pack(NEEDS_CSUM, kind, shift + self.head, segment, shift + self.start, field)
+
+
+def train(flow: Flow, count: int, size: int, last: int, first: int = 1) -> list[bytes]:
+    """Packets as a sender makes them: numbers and ids go up, PSH on the last."""
+    source = random.Random(size)
+    return [
+        flow.packet(
+            source.randbytes(size if i < count - 1 else last),
+            sequence=first + i * size,
+            identity=first + i,
+            flags=ACK | (PSH if i == count - 1 else 0),
+        )
+        for i in range(count)
+    ]
 
 
 def cut(vnet: bytes, packet: bytes, shift: int = 0) -> list[bytes]:

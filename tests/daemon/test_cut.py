@@ -94,9 +94,11 @@ flows = st.builds(
     acknowledged=st.integers(0, 2**32 - 1),
     options=st.integers(0, 10).map(lambda n: b"\x01" * (4 * n)),
 ).map(
-    lambda flow: flow
-    if flow.version == 4
-    else flow._replace(source="fd00::2", destination="fd00:1:2:3:4:5:6:7")
+    lambda flow: (
+        flow
+        if flow.version == 4
+        else flow._replace(source="fd00::2", destination="fd00:1:2:3:4:5:6:7")
+    )
 )
 
 numbers = st.sampled_from([0, 1, 77, 0xFFF0, 0xFFFF, 2**32 - 1, 2**32 - 3000, 2**31])
@@ -108,7 +110,9 @@ def trains(draw: st.DrawFn, shift: int) -> list[Frame]:
     flow = draw(flows)
     segment = draw(st.integers(1, 1472 - flow.head))
     most = min(90 * segment, 65_535 - flow.head, 30_000)
-    size = draw(st.one_of(st.integers(1, most), st.integers(1, most // segment).map(segment.__mul__)))
+    size = draw(
+        st.one_of(st.integers(1, most), st.integers(1, most // segment).map(segment.__mul__))
+    )
     packet = flow.packet(
         noise(draw(st.integers(0, 99)), size),
         sequence=draw(numbers),

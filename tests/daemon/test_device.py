@@ -14,8 +14,8 @@ import pytest
 from chancel.daemon import device, device_packet, device_tun, netconf
 from chancel.daemon.device_types import Device
 from chancel.daemon.linux import MachineError
+from tests.daemon.network import InNetwork
 
-InNetwork = Callable[[Callable[[], None]], None]
 Open = Callable[[bool], Device]
 
 NAME = "dmA"
@@ -57,10 +57,10 @@ def write(made: Device, packet: bytes) -> None:
 
 
 def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return int(~total & 0xFFFF)
 
 
 def answer(packet: bytes) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from Crypto.Hash import KMAC256
 
@@ -20,7 +20,11 @@ from chancel.wire.types import Buffer
 
 Kmac256 = Callable[[Buffer, Buffer, int, bytes], bytes]
 
+MAX_FORMS: Final = 32
+"""Pairs of size and customization that are kept ready: the protocol has a dozen."""
+
 _LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.4", "libcrypto.3.dylib")
+_NAME: Final = b"KMAC-256"
 _UNSIGNED_INTEGER: Final = 2
 _OCTET_STRING: Final = 5
 
@@ -79,56 +83,67 @@ class _Param(ctypes.Structure):
 _Params = _Param * 3
 
 
+class _Form(NamedTuple):
+    """What all calls for one size and customization share; nothing in it is secret or changes."""
+
+    parameters: ctypes.Array[_Param]
+    output: type[ctypes.Array[ctypes.c_char]]
+    kept: tuple[object, ...]
+    """What the parameters point to."""
+
+
+@functools.lru_cache(MAX_FORMS)
+def _form(size: int, custom: bytes) -> _Form:
+    wanted, label = ctypes.c_size_t(size), ctypes.create_string_buffer(custom, len(custom) + 1)
+    parameters = _Params(
+        _Param(b"custom", _OCTET_STRING, ctypes.addressof(label), len(custom)),
+        _Param(b"size", _UNSIGNED_INTEGER, ctypes.addressof(wanted), ctypes.sizeof(wanted)),
+    )
+    return _Form(parameters, ctypes.c_char * size, (wanted, label))
+
+
 class _OpenSslKmac256:
-    """The fetched algorithm, kept for the life of the process, and one context per call."""
+    """One library call for each MAC, which makes a context, and zeroes and frees it, by itself.
+
+    Several calls on a context of our own cost as much as the MAC; one that stays would keep the
+    key. The fetched algorithm is held for the life of the process, so that it is found at once.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        pointer, size_t = ctypes.c_void_p, ctypes.c_size_t
-
-        def function(name: str, result: type | None, *arguments: type) -> Callable[..., int]:
-            found: Callable[..., int] = getattr(library, name)
-            found.restype, found.argtypes = result, arguments  # type: ignore[attr-defined]
-            return found
-
-        fetch = function("EVP_MAC_fetch", pointer, pointer, ctypes.c_char_p, ctypes.c_char_p)
-        self._new = function("EVP_MAC_CTX_new", pointer, pointer)
-        self._free = function("EVP_MAC_CTX_free", None, pointer)
-        self._init = function("EVP_MAC_init", ctypes.c_int, pointer, pointer, size_t, pointer)
-        self._update = function("EVP_MAC_update", ctypes.c_int, pointer, pointer, size_t)
-        self._final = function(
-            "EVP_MAC_final", ctypes.c_int, pointer, pointer, ctypes.POINTER(size_t), size_t
-        )
-        self._algorithm = fetch(None, b"KMAC-256", None)
+        pointer, size_t, string = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
+        fetch = library.EVP_MAC_fetch
+        fetch.restype, fetch.argtypes = pointer, (pointer, string, string)
+        self._algorithm = fetch(None, _NAME, None)
         if not self._algorithm:
             raise _NotOffered
+        mac = library.EVP_Q_mac
+        mac.restype = pointer
+        mac.argtypes = (
+            *(pointer, string, string, string, pointer),  # where and what to fetch; parameters
+            *(pointer, size_t, pointer, size_t),  # key and data
+            *(pointer, size_t, ctypes.POINTER(size_t)),  # output
+        )
+        self._mac = functools.partial(mac, None, _NAME, None, None)
 
     def __call__(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
-        output = ctypes.create_string_buffer(size)
-        wanted = ctypes.c_size_t(size)
+        parameters, output_type, _ = _form(size, custom)
+        output = output_type()
         written = ctypes.c_size_t()
-        params = _Params(
-            _Param(b"custom", _OCTET_STRING, _address(custom), len(custom)),
-            _Param(b"size", _UNSIGNED_INTEGER, ctypes.addressof(wanted), ctypes.sizeof(wanted)),
+        done = self._mac(
+            parameters,
+            _view(key),
+            len(key),
+            _view(data),
+            len(data),
+            output,
+            size,
+            ctypes.byref(written),
         )
-        context = self._new(self._algorithm)
-        try:
-            done = (
-                context
-                and self._init(context, _view(key), len(key), params)
-                and self._update(context, _view(data), len(data))
-                and self._final(context, output, ctypes.byref(written), size)
-            )
-        finally:
-            self._free(context)
         if not done or written.value != size:
             raise LocalProtocolError(
                 f"OpenSSL refused KMAC256 with a key of {len(key)} bytes and {size} bytes of output"
             )
         return output.raw
-
-
-def _address(data: bytes) -> int | None:
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
 
 
 def _view(data: Buffer) -> bytes | ctypes.Array[ctypes.c_char]:

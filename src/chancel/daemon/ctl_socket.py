@@ -1,7 +1,7 @@
 """The unix sockets on which a tunnel can be asked how it is; the guardian makes them.
 
-``NAME.ctl`` in the runtime directory is ours: ``duties.control`` answers there. The datagram socket of
-the ``control`` directive is for the tools of the reference, as its daemon makes it.
+``NAME.ctl`` in the runtime directory is ours: ``duties.control`` answers there. The datagram socket
+of the ``control`` directive is for the tools of the reference, as its daemon makes it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ network named by ``accept``.
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -47,7 +48,7 @@ class InnerFilter:
 
     def allowed(self, slot: SlotView, run: Run, drops: dict[Drop, int]) -> list[Run]:
         """The parts of a run that may pass, in order; the rest is counted in ``drops``."""
-        if run.packets > 1 and self._uniform(slot, run):
+        if run.packets == 1 or self._uniform(slot, run):
             reason = self.judge(slot.memory[run.offset : run.offset + run.size - TAIL_BYTES])
             if reason is None:
                 return [run]
@@ -72,17 +73,12 @@ class InnerFilter:
         """Whether all packets of a run have the first one's version, protocol and addresses."""
         if run.last < _MIN_BYTES + TAIL_BYTES:
             return False
-        heads = np.lib.stride_tricks.as_strided(
-            slot.array[run.offset : run.end],
-            shape=(run.packets, _MIN_BYTES),
-            strides=(run.size, 1),
-            writeable=False,
-        )
-        first = heads[0]
-        return bool(
-            (heads[:, 12:20] == first[12:20]).all()
-            and (heads[:, 9] == first[9]).all()
-            and (heads[:, 0] == first[0]).all()
+        at, size, count = run.offset, run.size, run.packets
+        memory = slot.memory
+        return not (
+            np.count_nonzero(slot.column("=u8", at + 12, size, count) != _word(memory, at + 12))
+            or np.count_nonzero(slot.column("u1", at + 9, size, count) != memory[at + 9])
+            or np.count_nonzero(slot.column("u1", at, size, count) != memory[at])
         )
 
     def _addresses(self, pair: bytes) -> bool:
@@ -98,3 +94,7 @@ class InnerFilter:
 
     def _inside(self, address: int) -> bool:
         return any(address & mask == network for network, mask in self._networks)
+
+
+def _word(memory: memoryview, at: int) -> int:
+    return int.from_bytes(memory[at : at + 8], sys.byteorder)

@@ -23,8 +23,9 @@ from chancel.daemon.records import HeavenRxRecord
 from chancel.daemon.topology import GUARDIAN, Wiring
 from chancel.errors import ChancelError, LinkClosed
 
-START_LIMIT_S = 20.0
-ANSWER_LIMIT_S = 10.0
+START_LIMIT_S = 60.0
+ANSWER_LIMIT_S = 30.0
+"""Generous: a machine that was paused for seconds is no broken group."""
 STOP_LIMIT_S = 2.0
 
 Message = dict[str, Any]

@@ -85,11 +85,11 @@ def serve(configs: Sequence[TunnelConfig], runtime_dir: Path, makers: Mapping[st
 def users_of(configs: Sequence[TunnelConfig], duties: Mapping[str, Make]) -> dict[str, Identity]:
     """The users that the ``run`` lines name, as far as this user namespace knows them."""
     named = {name: user for each in configs for name, user in each.run_as.items() if name in duties}
-    wanted = {name: privileges.identity(user) for name, user in named.items()}
-    if wanted and not all(map(privileges.can_become, wanted.values())):
+    users = {name: found for name, user in named.items() if (found := privileges.identity(user))}
+    if len(users) < len(named):
         log.warning("the users of the run lines can't be had here: all processes keep ours")
         return {}
-    return wanted
+    return users
 
 
 @contextlib.contextmanager

@@ -68,10 +68,10 @@ class LaneWriter:
     def slot(self) -> tuple[int, memoryview] | None:
         """Number and memory of the slot to fill next; ``None`` while the reader holds them all."""
         if self._current is None:
-            if not self._free:
+            if self._out:
                 self._reclaim()
-                if not self._free:
-                    return None
+            if not self._free:
+                return None
             self._current = self._free.pop()
         return self._current, self._slots[self._current]
 
@@ -99,19 +99,19 @@ class LaneWriter:
         self._current = None
 
     def _reclaim(self) -> None:
-        while True:
-            try:
-                token = self._socket.recv(16)
-            except BlockingIOError:
-                return
-            except ConnectionResetError as error:
-                raise LinkClosed("the reader of a lane is gone") from error
-            if not token:
-                raise LinkClosed("the reader of a lane is gone")
-            if token[0] not in self._out:
-                raise ValueError("a slot was given back that was not out")
-            self._out.remove(token[0])
-            self._free.append(token[0])
+        """Take one slot back, if one has come: the last one back is used next, still in cache."""
+        try:
+            token = self._socket.recv(16)
+        except BlockingIOError:
+            return
+        except ConnectionResetError as error:
+            raise LinkClosed("the reader of a lane is gone") from error
+        if not token:
+            raise LinkClosed("the reader of a lane is gone")
+        if token[0] not in self._out:
+            raise ValueError("a slot was given back that was not out")
+        self._out.remove(token[0])
+        self._free.append(token[0])
 
 
 def _wait(end: socket.socket, events: int) -> None:
@@ -140,6 +140,7 @@ class LaneReader:
         self._slots = [
             memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
         ]
+        self._token = bytearray(_TOKEN_BYTES)
 
     def fileno(self) -> int:
         """Readable when a batch waits (or the writer is gone)."""
@@ -147,21 +148,19 @@ class LaneReader:
 
     def receive(self) -> Batch | None:
         """Take the next batch, or ``None``. Raises ``LinkClosed`` when the writer is gone."""
+        token = self._token
         try:
-            token = self._socket.recv(_TOKEN_BYTES)
+            size = self._socket.recv_into(token)
         except BlockingIOError:
             return None
         except ConnectionResetError as error:
             raise LinkClosed("the writer of a lane is gone") from error
-        if not token:
+        if not size:
             raise LinkClosed("the writer of a lane is gone")
-        if token[0] >= len(self._slots):
+        number = token[0]
+        if number >= len(self._slots):
             raise ValueError("a token for a slot that does not exist")
-        return Batch(
-            token[0],
-            self._slots[token[0]],
-            decode_runs(memoryview(token)[1:], self.slot_bytes),
-        )
+        return Batch(number, self._slots[number], decode_runs(token[1:size], self.slot_bytes))
 
     def release(self, batch: Batch) -> None:
         """Give the slot back to the writer."""

@@ -22,6 +22,10 @@ MAX_DESCRIPTORS = 4
 
 _TUNNEL = struct.Struct("!H")
 
+# As plain integers: combining flags of an enum costs more than the call they are for.
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+
 
 def make_link() -> tuple[socket.socket, socket.socket]:
     """A SEQPACKET socket pair: message boundaries kept, order kept, end of file when one dies."""
@@ -37,7 +41,7 @@ def receive_descriptors(
     """
     fds = array.array("i")
     data, ancillary, _flags, _address = end.recvmsg(
-        size, socket.CMSG_LEN(limit * fds.itemsize), flags | socket.MSG_CMSG_CLOEXEC
+        size, socket.CMSG_LEN(limit * fds.itemsize), flags | _CLOEXEC
     )
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -47,7 +51,7 @@ def receive_descriptors(
 
 def _receive(end: socket.socket, size: int, blocking: bool) -> tuple[bytes, list[int]] | None:
     """One message and its descriptors; ``None`` when nothing waits and ``blocking`` is false."""
-    flags = 0 if blocking else socket.MSG_DONTWAIT
+    flags = 0 if blocking else _DONTWAIT
     try:
         data, fds = receive_descriptors(end, size, MAX_DESCRIPTORS, flags)
     except BlockingIOError:

@@ -46,7 +46,10 @@ class Loop:
         self._epoll.unregister(fd)
 
     def pause(self, source: HasFileno | int) -> None:
-        """Stay deaf to a source for now; :meth:`resume` listens again."""
+        """Stay deaf to a source for now; :meth:`resume` listens again.
+
+        That the other end hung up is told all the same: epoll always does.
+        """
         self._epoll.modify(source if isinstance(source, int) else source.fileno(), 0)
 
     def resume(self, source: HasFileno | int) -> None:
@@ -54,7 +57,7 @@ class Loop:
         self._epoll.modify(source if isinstance(source, int) else source.fileno(), select.EPOLLIN)
 
     def stop(self) -> None:
-        """Leave :meth:`run` after the handler at hand."""
+        """Leave :meth:`run` after the handler, or the ``wake``, at hand."""
         self._running = False
 
     def run(
@@ -69,15 +72,24 @@ class Loop:
         monotonic = time.monotonic
         while self._running:
             deadline = wake_at()
-            timeout = -1.0 if deadline is None else max(0.0, deadline - monotonic())
+            timeout = -1.0
+            if deadline is not None:
+                now = monotonic()
+                if now >= deadline:
+                    wake(now)
+                    if not self._running:
+                        return
+                    deadline = wake_at()
+                timeout = -1.0 if deadline is None else max(0.0, deadline - now)
             ready = poll(timeout)
             self.wakeups += 1
-            if ready:
+            if len(ready) == 1:
+                os.sched_yield()
+                handlers[ready[0][0]][1]()
+            elif ready:
                 os.sched_yield()
                 for _order, fd in sorted((handlers[fd][0], fd) for fd, _ in ready):
                     if fd in handlers:  # an earlier handler may have removed it
                         handlers[fd][1]()
-            now = monotonic()
-            deadline = wake_at()
-            if deadline is not None and now >= deadline:
-                wake(now)
+                    if not self._running:
+                        return

@@ -27,20 +27,19 @@ class Identity(NamedTuple):
     gid: int
 
 
-def identity(user: str) -> Identity:
-    """Look a user up; raises ``KeyError`` for one that the machine doesn't know."""
-    entry = pwd.getpwnam(user)
-    return Identity(entry.pw_uid, entry.pw_gid)
-
-
-def can_become(wanted: Identity) -> bool:
-    """Whether the user namespace we are root of knows this user and allows to set groups."""
-    return (
+def identity(user: str) -> Identity | None:
+    """The user, if we can become that: the machine and our user namespace know it, and we may."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return None
+    can_become = (
         os.geteuid() == 0
-        and _is_mapped("uid_map", wanted.uid)
-        and _is_mapped("gid_map", wanted.gid)
+        and _is_mapped("uid_map", entry.pw_uid)
+        and _is_mapped("gid_map", entry.pw_gid)
         and _groups_allowed()
     )
+    return Identity(entry.pw_uid, entry.pw_gid) if can_become else None
 
 
 def drop(wanted: Identity | None) -> None:

@@ -71,7 +71,7 @@ def encode_runs(runs: list[Run]) -> bytes:
     return b"".join([_RUN.pack(*run) for run in runs])
 
 
-def decode_runs(data: memoryview, slot_bytes: int) -> list[Run]:
+def decode_runs(data: bytes | bytearray | memoryview, slot_bytes: int) -> list[Run]:
     """Decode and bound the runs of a token; every run lies within ``slot_bytes``.
 
     Raises ``ValueError`` for anything else: the process at the other end of the lane is broken or
@@ -80,11 +80,11 @@ def decode_runs(data: memoryview, slot_bytes: int) -> list[Run]:
     if len(data) % RUN_BYTES or len(data) > MAX_RUNS * RUN_BYTES:
         raise ValueError("a token of odd length")
     runs = list(map(Run._make, _RUN.iter_unpack(data)))
-    for run in runs:
+    for _tunnel, _next, packets, size, last, offset, _source in runs:
         if (
-            not 0 < run.packets <= MAX_RUN_PACKETS
-            or not 0 < run.last <= run.size <= MAX_PACKET_BYTES
-            or run.end > slot_bytes
+            not 1 <= packets <= MAX_RUN_PACKETS
+            or not 0 < last <= size <= MAX_PACKET_BYTES
+            or offset + (packets - 1) * size + last > slot_bytes
         ):
             raise ValueError("a run outside of its slot")
     return runs

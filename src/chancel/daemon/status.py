@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from chancel.daemon.board import BoardReader, Entry
 from chancel.daemon.records import (
+    EXCHANGE_REASONS,
     EXCHANGE_STATES,
     BlessRecord,
     ChapelRecord,
@@ -25,7 +26,6 @@ from chancel.daemon.records import (
     current_peer,
 )
 from chancel.daemon.settings import TunnelSettings
-from chancel.protocol.events import Reason
 from chancel.wire.types import Address
 
 POST_QUANTUM = "hybrid X25519 + ML-KEM-1024"
@@ -36,7 +36,7 @@ RATE_SPAN_S = 0.5
 RATE_SPAN_MAX_S = 5.0
 """and at most over this one."""
 
-EXCHANGE_REASONS = ("", *Reason)
+IDLE = EXCHANGE_STATES[0]
 
 Answer = dict[str, Any]
 Counters = tuple[int, int, int, int]
@@ -134,7 +134,6 @@ class StatusBook:
         view = self._view(number)
         settings = tunnel.settings
         peer = current_peer(settings.peer, view.confess, view.chapel)
-        reason = view.chapel.reason
         return {
             "instance": settings.instance,
             **tunnel.about,
@@ -146,10 +145,7 @@ class StatusBook:
             "tx": _direction(view.bless, view.bless.last_at, now),
             "rx": _direction(view.confess, view.confess.alive_at, now),
             "post_quantum": POST_QUANTUM if view.bless.spi or view.confess.spi else None,
-            "exchange": {
-                "state": EXCHANGE_STATES[view.chapel.state],
-                "reason": EXCHANGE_REASONS[reason],
-            },
+            "exchange": _exchange(view.chapel),
             "clock_skew_s": None if math.isnan(view.chapel.skew_s) else view.chapel.skew_s,
             "last_heartbeat_s": _age(view.heaven_tx.heartbeat_at, now),
             "rates": _rates(_counters(view), number, baseline, now),
@@ -214,6 +210,15 @@ def _direction(record: BlessRecord | ConfessRecord, last_at: float, now: float) 
         "packets": record.packets,
         "bytes": record.octets,
         "last_s": _age(last_at, now),
+    }
+
+
+def _exchange(chapel: ChapelRecord) -> Answer:
+    """The reason is that of the exchange at hand; the board keeps it when that is over."""
+    state = EXCHANGE_STATES[chapel.state]
+    return {
+        "state": state,
+        "reason": "" if state == IDLE else EXCHANGE_REASONS[chapel.reason],
     }
 
 

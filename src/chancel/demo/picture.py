@@ -58,11 +58,12 @@ def draw(timeline: Timeline) -> str:
         *_area(timeline.flows, time, flow_panel),
         *_dots(timeline.echoes, time, ping_panel),
     ]
-    for x, label, mood, row in labels:
+    for x, _, mood, row in labels:
         y = LABELS_Y + LABEL_ROW * row
-        at, anchor = (x - 5, "end") if _width(label) > WIDTH - x else (x + 5, "start")
         body.append(_line(x, y - 10, x, ping_panel.top + PANEL, f"mark {mood}-line"))
-        body.append(_text(at, y, mood, label, anchor))
+    for x, label, mood, row in labels:
+        at, anchor = (x - 5, "end") if _width(label) > WIDTH - x else (x + 5, "start")
+        body.append(_text(at, LABELS_Y + LABEL_ROW * row, f"{mood} halo", label, anchor))
     body.append(_heading(flow_panel, "bulk data through the tunnel, Mbit/s"))
     body.append(_heading(ping_panel, "round-trip time of ping through the tunnel"))
     return (

@@ -34,7 +34,7 @@ def shown(timeline: Timeline, ask: Callable[[], Status | None]) -> Iterator[None
     """Show the timeline for the length of a block; ``ask`` gives a daemon's view of the tunnel."""
     over = threading.Event()
     if sys.stdout.isatty():
-        view = _View(timeline)
+        view = View(timeline)
         worker = threading.Thread(target=view.poll, args=(ask, over))
         live = Live(console=Console(), get_renderable=view.render, refresh_per_second=FRAMES_PER_S)
         context: contextlib.AbstractContextManager[object] = live
@@ -92,17 +92,18 @@ def sparkline(values: Sequence[float | None]) -> Text:
     return line
 
 
-class _View:
+class View:
     """What the terminal shows."""
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._status: Status | None = None
+        self.status: Status | None = None
+        """What the daemon said last."""
 
     def poll(self, ask: Callable[[], Status | None], over: threading.Event) -> None:
         """Keep the daemon's view fresh until it is over."""
         while not over.wait(STATUS_INTERVAL_S):
-            self._status = ask()
+            self.status = ask()
 
     def render(self) -> RenderableType:
         """The present moment."""
@@ -123,7 +124,7 @@ class _View:
         return Panel(Group(grid, Text(), *events), title=title, title_align="left", expand=False)
 
     def _tunnel(self) -> list[tuple[str, Text]]:
-        status = self._status
+        status = self.status
         if status is None:
             return [("tunnel", Text("starting", "yellow"))]
         age = status["tx"]["age_s"]

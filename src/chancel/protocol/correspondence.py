@@ -118,20 +118,20 @@ class Correspondence:
     @contextmanager
     def deriver(self) -> Iterator[Deriver]:
         """Lend what derives traffic keys. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
-        with self._revealed() as secret:
+        with self._secret().reveal() as secret:
             yield Deriver(self._suite, secret, self._flocks, self.local_id)
 
     def _base_key(self, now: float) -> Secret:
         if self._base is None or now >= self._base_until:
             self._base = None
-            with self._revealed() as secret:
+            with self._secret().reveal() as secret:
                 key = base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
             self._base = Secret(key)
             self._base_until = now + BASE_KEY_S
         return self._base
 
-    @contextmanager
-    def _revealed(self) -> Iterator[memoryview]:
+    def _secret(self) -> Secret:
+        """Ask for the secret. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
         try:
             secret = self._source()
         except VaultError as error:
@@ -140,8 +140,7 @@ class Correspondence:
                 self._events.append(SecretUnavailable(self._problem))
             raise RemoteProtocolError(Drop.NO_SECRET) from error
         self._problem = None
-        with secret.reveal() as view:
-            yield view
+        return secret
 
     def _draw_id(self) -> InstanceId:
         return InstanceId(int.from_bytes(self._suite.random(_ID_BYTES), "big"))

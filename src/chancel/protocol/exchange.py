@@ -144,7 +144,7 @@ class Exchange:
                 self._on_ciphertext(offer, now)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
-        self.wake(now, wall)
+        self._do_due(now, wall)
 
     def report(self, report: ReceiveReport, now: float) -> None:
         """Take what the Opener saw. May come late, and as often as anybody likes."""
@@ -179,15 +179,7 @@ class Exchange:
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
         self._check_clock(now, wall)
-        if now >= self._live.dead_at():
-            self._give_up_peer(now)
-        handshake = self._handshake
-        if handshake is not None and now >= handshake.transmit_at():
-            self._transmit(handshake, now, wall)
-        if self._handshake is None and self._start_if_due(now):
-            self.wake(now, wall)
-        if self._sends_no_answer() and now >= self._answers.repeat_at():
-            self._send(self._answers.latest, now, wall)
+        self._do_due(now, wall)
 
     def datagrams(self) -> list[bytes]:
         """Drain the offers to send to the peer; without an address they are lost."""
@@ -288,7 +280,7 @@ class Exchange:
         return latest.peer_spi, latest.peer_salt
 
     def _sends_no_answer(self) -> bool:
-        return self.state in (State.IDLE, State.OFFERED)
+        return self._handshake is None or self._handshake.state is State.OFFERED
 
     def _check_clock(self, now: float, wall: float) -> None:
         self._now = now
@@ -314,6 +306,17 @@ class Exchange:
         if self._behaviour.renew_id_when_giving_up:
             self._offers.renew_id()
         self._path_known = self._peer_configured
+
+    def _do_due(self, now: float, wall: float) -> None:
+        if now >= self._live.dead_at():
+            self._give_up_peer(now)
+        handshake = self._handshake
+        if handshake is not None and now >= handshake.transmit_at():
+            self._transmit(handshake, now, wall)
+        if self._handshake is None and self._start_if_due(now):
+            self._do_due(now, wall)
+        if self._sends_no_answer() and now >= self._answers.repeat_at():
+            self._send(self._answers.latest, now, wall)
 
     def _start_if_due(self, now: float) -> bool:
         if not self._path_known or now < self._schedule.start_at():

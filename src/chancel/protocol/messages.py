@@ -45,7 +45,7 @@ class EraseKeys:
 class ReceiveReport:
     """Opener → Exchange: what has been received. 0 as SPI means that there is no active key.
 
-    ``packets`` counts authentic packets under the active key (``rx_pkt`` of spec/protocol.md 7.1);
+    ``packets`` counts authentic packets under the active key (``rx_pkt`` of protocol section 7.1);
     ``alive_at`` is the time of the last authentic packet under any key, or ``None``.
     """
 

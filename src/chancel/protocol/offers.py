@@ -7,6 +7,7 @@ packet, retransmissions included, is made here anew with a new seed.
 from __future__ import annotations
 
 import dataclasses
+import struct
 
 from cryptography.exceptions import InvalidTag
 
@@ -28,7 +29,10 @@ from chancel.wire.offer import (
 )
 from chancel.wire.types import Buffer, FlockId, Flocks, Spi
 
-_FLOCK_BYTES = 8
+_FLOCKS = struct.Struct("!QQ")
+_PADDING_AT = SEED_BYTES + _FLOCKS.size
+_FRESH_BYTES = _PADDING_AT + EXTRA_BYTES - RANDOM_BYTES
+"""What is new in each packet, drawn at once: seed, flocks to show, and the rest of ``extra``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,11 +57,11 @@ def seal_exchange_offer(
     ``base`` is the base key for ``PEER_OFFER``, ``spi`` goes into the header, ``random`` has the 16
     bytes that are fixed for the sender's exchange.
     """
-    seed = suite.random(SEED_BYTES)
-    header = OfferHeader(spi, _shown(suite, flocks), seed).encode()
-    extra = random + suite.random(EXTRA_BYTES)[RANDOM_BYTES:]
+    fresh = suite.random(_FRESH_BYTES)
+    seed, shown, padding = fresh[:SEED_BYTES], fresh[SEED_BYTES:_PADDING_AT], fresh[_PADDING_AT:]
+    header = OfferHeader(spi, _shown(flocks, shown), seed).encode()
     aead = suite.aead(offer_key(suite, OfferKind.EXCHANGE, base, seed))
-    return header + aead.encrypt(NONCE, data.encode() + extra, header)
+    return header + aead.encrypt(NONCE, data.encode() + random + padding, header)
 
 
 def open_exchange_offer_untrusted(suite: Suite, base: Buffer, datagram: Buffer) -> ExchangeOffer:
@@ -80,9 +84,9 @@ def open_exchange_offer_untrusted(suite: Suite, base: Buffer, datagram: Buffer) 
     return ExchangeOffer(data.timestamp, header.spi, data.body, random)
 
 
-def _shown(suite: Suite, flocks: Flocks) -> Flocks:
+def _shown(flocks: Flocks, noise: bytes) -> Flocks:
     """The flocks as the header shows them: noise, where there is no flock."""
     if flocks.own:
         return flocks
-    own, peer = suite.random(_FLOCK_BYTES), suite.random(_FLOCK_BYTES)
-    return Flocks(FlockId(int.from_bytes(own, "big")), FlockId(int.from_bytes(peer, "big")))
+    own, peer = _FLOCKS.unpack(noise)
+    return Flocks(FlockId(own), FlockId(peer))

@@ -117,7 +117,10 @@ class Session:
             self._exchange.receive(datagram, source, now, wall)
         else:
             self._receive_traffic(datagram, source, now)
-        self._settle(now, wall)
+            exchange_at = self._exchange.wake_at()
+            if exchange_at is not None and exchange_at <= now:
+                self._exchange.wake(now, wall)
+        self._settle(now)
 
     def send(self, payload: Buffer, now: float) -> bool:
         """Seal one inner packet and queue its datagram; ``False`` (counted) if that can't be."""
@@ -151,7 +154,7 @@ class Session:
         self._graces.wake(now)
         self._exchange.report(self._opener.report(), now)
         self._exchange.wake(now, wall)
-        self._settle(now, wall)
+        self._settle(now)
 
     def status(self, now: float) -> SessionStatus:
         """A snapshot of this moment."""
@@ -205,11 +208,8 @@ class Session:
             self._exchange.path_known(True, at)
             self._graces.path_changed(at)
 
-    def _settle(self, now: float, wall: float) -> None:
-        """Carry over what the parts have for each other, until nothing is due any more."""
-        exchange_at = self._exchange.wake_at()
-        if exchange_at is not None and exchange_at <= now:
-            self._exchange.wake(now, wall)
+    def _settle(self, now: float) -> None:
+        """Carry over what the parts have for each other; the exchange has done what is due."""
         seen = self._exchange.peer_seen()
         if seen is not None:
             self._observe(seen.address, seen.at)

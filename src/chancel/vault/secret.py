@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import NoReturn, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
 
 from chancel.errors import LocalProtocolError
 from chancel.wire.types import Buffer
@@ -37,20 +39,12 @@ class Secret:
         self._masked = bytearray(len(data))
         _xor_into(self._masked, data, self._pad)
 
-    @contextmanager
-    def reveal(self) -> Iterator[memoryview]:
+    def reveal(self) -> AbstractContextManager[memoryview]:
         """Lend the bytes for the length of a ``with`` block; afterwards the view shows zeros.
 
         Raises ``LocalProtocolError`` once the secret is erased.
         """
-        if not self._pad:
-            raise LocalProtocolError("this secret is erased: load it again")
-        revealed = bytearray(len(self._pad))
-        try:
-            _xor_into(revealed, self._masked, self._pad)
-            yield memoryview(revealed)
-        finally:
-            wipe(revealed)
+        return _Revealing(self)
 
     def equals(self, other: Secret) -> bool:
         """Whether both hold the same bytes, in a time that doesn't depend on where they differ."""
@@ -81,7 +75,31 @@ class Secret:
             self.erase()
 
 
+class _Revealing:
+    """One ``with`` block; as :func:`contextlib.contextmanager` it would cost more than its work."""
+
+    __slots__ = ("_revealed", "_secret")
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def __enter__(self) -> memoryview:
+        masked, pad = self._secret._masked, self._secret._pad
+        if not pad:
+            raise LocalProtocolError("this secret is erased: load it again")
+        self._revealed = bytearray(len(pad))
+        _xor_into(self._revealed, masked, pad)
+        return memoryview(self._revealed)
+
+    def __exit__(self, *_: object) -> None:
+        wipe(self._revealed)
+
+
 def _xor_into(target: bytearray, left: Buffer, right: Buffer) -> None:
-    # Byte by byte: integers or numpy would leave copies of the result in freed memory.
-    for index, (a, b) in enumerate(zip(left, right, strict=True)):
-        target[index] = a ^ b
+    # Between bytes, numpy writes straight into ``out``; an integer, or an expression without
+    # ``out``, would leave a copy of the result in freed memory.
+    np.bitwise_xor(_array(left), _array(right), out=_array(target))
+
+
+def _array(buffer: Buffer) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(buffer, np.uint8)

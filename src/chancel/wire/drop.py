@@ -13,7 +13,7 @@ import enum
 class Drop(enum.StrEnum):
     """Why a packet was dropped. Members are grouped by the place where it happens."""
 
-    # A datagram from the network, before any key is involved (spec/protocol.md section 2).
+    # A datagram from the network, before any key is involved (protocol section 2).
     TOO_SHORT = "too-short"
     TOO_LONG = "too-long"
     ZERO_SPI = "zero-spi"
@@ -65,6 +65,3 @@ class Drop(enum.StrEnum):
     DEVICE_READ_SHORT = "device-read-short"
     DEVICE_READ_LONG = "device-read-long"
     DEVICE_WRITE_FAILED = "device-write-failed"
-
-    # Inside the daemon.
-    NO_TUNNEL = "no-tunnel"

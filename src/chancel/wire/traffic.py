@@ -11,6 +11,7 @@ from typing import Final
 
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
+from chancel.wire.offer import MAGIC
 from chancel.wire.types import Buffer, FlockId, Salt, Spi
 
 HEADER_BYTES: Final = 32
@@ -62,7 +63,7 @@ class TrafficHeader:
         """Read the header of a whole datagram.
 
         Raises ``RemoteProtocolError``: ``TOO_SHORT`` (under 50 bytes, header alone included),
-        ``ZERO_SPI``, ``SEQUENCE_MISMATCH``.
+        ``ZERO_SPI``, ``SEQUENCE_MISMATCH``, ``OFFER_TOO_SHORT`` (the same, under an offer's magic).
         """
         if len(datagram) < OVERHEAD_BYTES:
             raise RemoteProtocolError(Drop.TOO_SHORT)
@@ -70,7 +71,8 @@ class TrafficHeader:
         if spi == 0:
             raise RemoteProtocolError(Drop.ZERO_SPI)
         if sequence != packet_number & _LOW_32:
-            raise RemoteProtocolError(Drop.SEQUENCE_MISMATCH)
+            marked = datagram[: len(MAGIC)] == MAGIC
+            raise RemoteProtocolError(Drop.OFFER_TOO_SHORT if marked else Drop.SEQUENCE_MISMATCH)
         return cls(Spi(spi), packet_number, FlockId(own), FlockId(peer))
 
 

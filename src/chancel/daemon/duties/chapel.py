@@ -26,7 +26,12 @@ from chancel.daemon.records import (
 )
 from chancel.daemon.run import Run, pack_address, unpack_address
 from chancel.daemon.settings import TunnelSettings
-from chancel.protocol.events import ExchangePaused, ExchangeStarted, PeerUnresponsive, SendKeyInstalled
+from chancel.protocol.events import (
+    ExchangePaused,
+    ExchangeStarted,
+    PeerUnresponsive,
+    SendKeyInstalled,
+)
 from chancel.protocol.exchange import Exchange
 from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey, ReceiveReport
 from chancel.vault.files import SecretFile

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.hot.open import open_run
+from chancel.daemon.hot.open import open_run, spi_of
 from chancel.daemon.hot.seal import Nonces
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.process import Process
@@ -52,13 +52,12 @@ class _Tunnel:
         return record, self.opener.drops
 
     def urgent(self, source: bytes, now: float) -> bool:
-        """After a run with authentic packets: whether others must know at once.
+        """After a run of which something was authentic: whether others must know at once.
 
-        That is a new address of the peer, or the first packet under a key.
+        That is a new address of the peer, or the first packet under a key. To be called for no
+        other run: its source would become the peer's address.
         """
         report = self.opener.report()
-        if report.alive_at != now:
-            return False
         moved = source != self.peer
         if moved:
             log.info("peer address tunnel=%s new=%s", self.instance, unpack_address(source))
@@ -83,6 +82,7 @@ class Confess:
         self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
+        self._expiry_at: float | None = None
         process.loop.add(self._keys, self._take_keys)
         process.loop.add(self._in, self._open)
 
@@ -96,18 +96,21 @@ class Confess:
         self._tunnels.pop(tunnel).opener.execute(EraseKeys(), time.monotonic())
 
     def wake_at(self) -> float | None:
-        return earliest(
-            self._publisher.wake_at(),
-            *(entry.opener.wake_at() for entry in self._tunnels.values()),
-        )
+        return earliest(self._publisher.wake_at(), self._expiry_at)
 
     def wake(self, now: float) -> None:
-        for tunnel, entry in self._tunnels.items():
-            active = entry.opener.active
-            entry.opener.wake(now)
-            if entry.opener.active is not active:
-                self._publisher.now(tunnel)
+        if self._expiry_at is not None and now >= self._expiry_at:
+            for tunnel, entry in self._tunnels.items():
+                active = entry.opener.active
+                entry.opener.wake(now)
+                if entry.opener.active is not active:
+                    self._publisher.now(tunnel)
+            self._schedule()
         self._publisher.flush(now)
+
+    def _schedule(self) -> None:
+        """Find the next key to expire; only keys that come, go, or are first used change it."""
+        self._expiry_at = earliest(*(entry.opener.wake_at() for entry in self._tunnels.values()))
 
     def _take_keys(self) -> None:
         while (received := self._keys.receive()) is not None:
@@ -117,13 +120,12 @@ class Confess:
                 continue  # removed while its last key was on the way
             entry.opener.execute(command, time.monotonic())
             self._publisher.now(tunnel)
+            self._schedule()
 
     def _open(self) -> None:
         batch = self._in.receive()
         if batch is None:
             return
-        # A packet under a new key can be here before we looked at the link the key came by.
-        self._take_keys()
         now = time.monotonic()
         source = self._views_in.of(batch.slot, batch.memory)
         target: SlotView | None = None
@@ -135,12 +137,16 @@ class Confess:
                 continue  # removed while its last batch was on the way
             target = target or self._views_out.of(*self._out.wait_slot())
             entry.opener.wake(now)
+            if entry.opener.lookup(spi_of(source, run)) is None:
+                # Its key can be on the link still: this batch came by another way.
+                self._take_keys()
             runs = open_run(entry.opener, self._nonces, source, run, target, at, now)
             opened += runs
             at = -(-(at + run.end - run.offset) // 16) * 16
             entry.bytes += _inner_bytes(runs)
-            if entry.urgent(run.source, now):
+            if runs and entry.urgent(run.source, now):
                 self._publisher.now(run.tunnel)
+                self._schedule()
             else:
                 self._publisher.later(run.tunnel)
         self._in.release(batch)

@@ -77,6 +77,7 @@ class HeavenRx:
         self._filling = Filling()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
+        self._graces_at: float | None = None
         self._loop.add(self._bell, self._look)
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
@@ -89,18 +90,22 @@ class HeavenRx:
         self._loop.remove(fd)
         self._publisher.remove(tunnel)
         os.close(fd)
+        self._schedule()
 
     def wake_at(self) -> float | None:
-        return earliest(
-            self._publisher.wake_at(),
-            *(entry.graces.wake_at() for entry in self._tunnels.values()),
-        )
+        return earliest(self._publisher.wake_at(), self._graces_at)
 
     def wake(self, now: float) -> None:
-        for tunnel, entry in self._tunnels.items():
-            entry.graces.wake(now)
-            self._send_graces(tunnel, entry, now)
+        if self._graces_at is not None and now >= self._graces_at:
+            for tunnel, entry in self._tunnels.items():
+                entry.graces.wake(now)
+                self._send_graces(tunnel, entry, now)
+            self._schedule()
         self._publisher.flush(now)
+
+    def _schedule(self) -> None:
+        """Find the next grace; only graces, keys and tunnels that come or go change it."""
+        self._graces_at = earliest(*(entry.graces.wake_at() for entry in self._tunnels.values()))
 
     def _read(self, tunnel: int) -> None:
         """Drain the device into one slot (more, if a train goes on) and hand it to bless."""
@@ -134,6 +139,7 @@ class HeavenRx:
                 entry.graces.path_changed(now)
             entry.graces.wake(now)
             self._send_graces(tunnel, entry, now)
+        self._schedule()
 
     def _send_graces(self, tunnel: int, entry: _Tunnel, now: float) -> None:
         payloads = entry.graces.payloads()

@@ -36,9 +36,10 @@ def finish(total: Words) -> npt.NDArray[np.uint32]:
     return finished
 
 
-def right(total: Words) -> bool:
-    """Whether sums over packets with their checksums in them come out as all ones."""
-    return not (total % 65535).any()
+def right(total: Words) -> npt.NDArray[np.bool_]:
+    """Which sums, over packets with their checksums in them, come out as all ones."""
+    found: npt.NDArray[np.bool_] = total % 65535 == 0
+    return found
 
 
 def checksum(data: bytes | bytearray | memoryview, initial: int = 0) -> int:

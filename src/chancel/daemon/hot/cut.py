@@ -239,7 +239,7 @@ def _ip4_vectors(rows: Bytes, train: _Train) -> None:
     """Identifications count up, and with them the header checksums."""
     ids = rows[:, 4:6].view(">u2")[:, 0]
     first = int(ids[0])
-    numbers = (_COUNT[: len(rows)] + first) & 0xFFFF
+    numbers = (_COUNT[: len(rows)] + np.uint32(first)) & np.uint32(0xFFFF)
     header = rows[0, : train.start].tobytes()
     total = numbers + np.uint32(65535 - checksum(header) + 65535 - first)
     total[-1] += np.uint32(65535 + train.rest - train.segment)

@@ -73,7 +73,12 @@ class Filling:
         The caller writes the packets, tails and checksums included.
         """
         run = self._open
-        if run and self._checksum is None and size == run.size and _extends(run, tunnel, 0, size, count):
+        if (
+            run
+            and self._checksum is None
+            and size == run.size
+            and _extends(run, tunnel, 0, size, count)
+        ):
             at = run.end
             self._open = run._replace(packets=run.packets + count, last=last)
         else:

@@ -13,7 +13,7 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 
 from chancel.daemon.hot.seal import Nonces
-from chancel.daemon.hot.views import Bytes, SlotView
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.opening import Opener
@@ -28,6 +28,9 @@ from chancel.wire.traffic import (
 
 _SHRINK = HEADER_BYTES + TAG_BYTES
 _KNOWN_NEXT = (NEXT_INNER, NEXT_GRACE)
+_LOW_32 = np.uint64(0xFFFF_FFFF)
+_VECTOR_FROM = 4
+"""Packets from which on arrays cost less than they spare."""
 
 
 def open_run(
@@ -41,13 +44,20 @@ def open_run(
 ) -> list[Run]:
     """Open one run of untrusted datagrams from ``source`` to offset ``at`` of ``target``.
 
-    Returns runs of inner packets and graces with their tails behind them. What is refused is
-    counted in the opener's drops.
+    Returns at most two runs, of inner packets and of graces, with their tails behind them. What is
+    refused is counted in the opener's drops.
     """
-    opened = _open_all(opener, nonces, source, run, target, at, now)
+    opened = None
+    if run.packets >= _VECTOR_FROM and run.last >= OVERHEAD_BYTES:
+        opened = _open_all(opener, nonces, source, run, target, at, now)
     if opened is None:
         return _open_each(opener, source, run, target, at, now)
     return _by_next(opener, target, opened)
+
+
+def spi_of(source: SlotView, run: Run) -> int:
+    """The SPI of a run's first datagram, which nobody has authenticated."""
+    return int.from_bytes(source.memory[run.offset : run.offset + 4], "big")
 
 
 def _open_all(
@@ -60,32 +70,24 @@ def _open_all(
     now: float,
 ) -> Run | None:
     """Open the run as a whole, or touch nothing but ``target`` and return ``None``."""
-    if run.last < OVERHEAD_BYTES:
-        return None
     count = run.packets
-    whole = count if run.last == run.size else count - 1
-    headers = np.lib.stride_tricks.as_strided(
-        source.array[run.offset : run.end],
-        shape=(count, HEADER_BYTES),
-        strides=(run.size, 1),
-        writeable=False,
+    words = np.ndarray((count, 4), ">u8", source.memory, run.offset, (run.size, 8)).astype(
+        np.uint64
     )
-    first = headers[0].tobytes()
-    slot = opener.lookup(int.from_bytes(first[:4], "big"))
+    numbers = words[:, 1]
+    spi = int(words[0, 0]) >> 32
+    slot = opener.lookup(spi)
     if (
         slot is None
-        or first[16:32] != opener.expected_flocks
-        or not (headers[:, 16:32] == headers[0, 16:32]).all()
-        or not (headers[:, :4] == headers[0, :4]).all()
-        or not (headers[:, 4:8] == headers[:, 12:16]).all()
+        or source.memory[run.offset + 16 : run.offset + HEADER_BYTES] != opener.expected_flocks
+        or np.count_nonzero(words[:, 2:] != words[0, 2:])
+        or np.count_nonzero(words[:, 0] != (numbers & _LOW_32) + np.uint64(spi << 32))
+        or not slot.window.check_all(numbers)
     ):
         return None
-    raw_numbers = np.ascontiguousarray(headers[:, 8:16])
-    numbers = raw_numbers.view(">u8")[:, 0].astype(np.uint64)
-    if not slot.window.check_all(numbers):
-        return None
-    nonces.array[:count, :4] = np.frombuffer(slot.salt, dtype=np.uint8)
-    nonces.array[:count, 4:] = raw_numbers
+    nonces.salt(slot.salt)
+    nonces.numbers[:count] = numbers
+    whole = count if run.last == run.size else count - 1
     size = run.size - _SHRINK
     texts = source.packets(run.offset, run.size, whole, HEADER_BYTES, run.size)
     headers_of = source.packets(run.offset, run.size, count, 0, HEADER_BYTES)
@@ -107,51 +109,54 @@ def _open_all(
 def _open_each(
     opener: Opener, source: SlotView, run: Run, target: SlotView, at: int, now: float
 ) -> list[Run]:
-    """Open packet by packet; every packet that is accepted becomes a run or joins the last one."""
-    runs: list[Run] = []
+    """Open packet by packet."""
+    packets: list[tuple[bytes, int]] = []
     for i in range(run.packets):
         offset = run.offset + i * run.size
         stop = offset + (run.last if i == run.packets - 1 else run.size)
         try:
-            opened = opener.open_untrusted(source.memory[offset:stop], now)
+            payload, next_ = opener.open_untrusted(source.memory[offset:stop], now)
         except RemoteProtocolError as error:
             opener.drops[error.reason] += 1
             continue
-        size = len(opened.payload) + TAIL_BYTES
-        target.memory[at : at + size] = opened.payload + bytes((0, opened.next_))
-        last = runs[-1] if runs else None
-        if last and last.next == opened.next_ and last.size == last.last >= size:
-            runs[-1] = last._replace(packets=last.packets + 1, last=size)
-        else:
-            runs.append(Run(run.tunnel, opened.next_, 1, size, size, at, run.source))
-        at += size
-    return runs
+        packets.append((payload + bytes((0, next_)), next_))
+    return _lay_out(target, run, at, packets)
 
 
 def _by_next(opener: Opener, target: SlotView, run: Run) -> list[Run]:
     """Part an opened run by its packets' tails (protocol section 3.3, steps 6 and 8)."""
-    tails = _tails(target, run)
-    if (tails == tails[0]).all() and tails[0, 0] == 0 and tails[0, 1] in _KNOWN_NEXT:
-        return [run._replace(next=int(tails[0, 1]))]
-    runs: list[Run] = []
-    for i, (reserved, next_) in enumerate(tails.tolist()):
-        if not opener.tail_allowed(reserved, next_):
-            continue
-        size = run.last if i == run.packets - 1 else run.size
-        offset = run.offset + i * run.size
-        last = runs[-1] if runs else None
-        if last and last.next == next_ and last.size == last.last >= size and last.end == offset:
-            runs[-1] = last._replace(packets=last.packets + 1, last=size)
-        else:
-            runs.append(Run(run.tunnel, next_, 1, size, size, offset, run.source))
-    return runs
-
-
-def _tails(target: SlotView, run: Run) -> Bytes:
-    """The (reserved, next) bytes of each packet."""
-    tails = np.empty((run.packets, TAIL_BYTES), dtype=np.uint8)
     whole = run.packets - 1
-    if whole:
-        tails[:-1] = target.rows(run.offset, run.size, whole)[:, -TAIL_BYTES:]
-    tails[-1] = target.array[run.end - TAIL_BYTES : run.end]
-    return tails
+    tails = target.column(">u2", run.offset + run.size - TAIL_BYTES, run.size, whole)
+    last = int.from_bytes(target.memory[run.end - TAIL_BYTES : run.end], "big")
+    if last in _KNOWN_NEXT and not np.count_nonzero(tails != last):
+        return [run._replace(next=last)]
+    packets: list[tuple[bytes, int]] = []
+    for i, tail in enumerate([*tails.tolist(), last]):
+        if opener.tail_allowed(tail >> 8, tail & 0xFF):
+            offset = run.offset + i * run.size
+            size = run.last if i == whole else run.size
+            packets.append((bytes(target.memory[offset : offset + size]), tail))
+    return _lay_out(target, run, run.offset, packets)
+
+
+def _lay_out(target: SlotView, run: Run, at: int, packets: list[tuple[bytes, int]]) -> list[Run]:
+    """Lay packets with their tails (and next) side by side: inner packets, then graces.
+
+    No flow is reordered by that, and a peer can't make more runs than a batch may have. All have
+    one size but the last, which stays the last of its kind.
+    """
+    if len(packets) == 1:
+        data, kind = packets[0]
+        size = len(data)
+        target.memory[at : at + size] = data
+        return [Run(run.tunnel, kind, 1, size, size, at, run.source)]
+    runs: list[Run] = []
+    for kind in _KNOWN_NEXT:
+        chosen = [packet for packet, next_ in packets if next_ == kind]
+        if chosen:
+            data = b"".join(chosen)
+            target.memory[at : at + len(data)] = data
+            size, last = len(chosen[0]), len(chosen[-1])
+            runs.append(Run(run.tunnel, kind, len(chosen), size, last, at, run.source))
+            at += len(data)
+    return runs

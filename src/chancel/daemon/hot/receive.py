@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
+import sys
 
 import numpy as np
-import numpy.typing as npt
 
-from chancel.daemon.hot.views import Bytes, SlotView
-from chancel.daemon.run import MAX_RUNS, Run, pack_address
+from chancel.daemon.hot.views import SlotView
+from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run, pack_address
 from chancel.wire.datagram import MAX_DATAGRAM_BYTES
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC, OFFER_BYTES
@@ -19,8 +20,31 @@ from chancel.wire.types import Address
 UDP_GRO = 104
 _READ_BYTES = 65_536
 _CONTROL_BYTES = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(64)
+_DONTWAIT = int(socket.MSG_DONTWAIT)
 _SIZE = struct.Struct("=i")
-_MAGIC = np.frombuffer(MAGIC, dtype=np.uint8)
+_MOST_RUNS = MAX_RUNS // 2
+"""Opening may part each run in two: inner packets and graces."""
+
+_MOST_CALLS = 512
+"""Calls for one batch, so that a flood of what is dropped at once can't hold up the rest."""
+
+_PENDING = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EMSGSIZE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPROTO,
+    }
+)
+"""What an ICMP error about something we sent becomes; taken off, and nothing is lost."""
+
+_MAGIC = np.uint64(int.from_bytes(MAGIC, sys.byteorder))
 
 
 class UdpReceiver:
@@ -56,24 +80,25 @@ def drain(
     whether the socket is empty.
     """
     room = len(slot.memory)
-    while at + _READ_BYTES <= room and len(runs) < MAX_RUNS:
+    for _ in range(_MOST_CALLS):
+        if at + _READ_BYTES > room or len(runs) >= _MOST_RUNS:
+            break
         try:
             size, control, _, source = receiver.udp.recvmsg_into(
-                [slot.memory[at : at + _READ_BYTES]], _CONTROL_BYTES, socket.MSG_DONTWAIT
+                [slot.memory[at : at + _READ_BYTES]], _CONTROL_BYTES, _DONTWAIT
             )
         except BlockingIOError:
             return at, True
-        except OSError:
-            receiver.calls += (
-                1  # a pending ICMP error of something we sent: taken off, nothing lost
-            )
+        except OSError as error:
+            if error.errno not in _PENDING:
+                raise
             continue
         receiver.calls += 1
         segment = size
         for level, kind, data in control:
             if level == socket.SOL_UDP and kind == UDP_GRO:
                 segment = _SIZE.unpack(data[:4])[0]
-        at += _append(receiver, runs, at, size, segment or size, tunnel, source)
+        at += _append(receiver, runs, at, size, segment or size or 1, tunnel, source)
     return at, False
 
 
@@ -87,22 +112,21 @@ def _append(
     source: tuple[str, int],
 ) -> int:
     """Describe what was received as a run; returns how far the slot is used by it."""
-    if size == 0:
-        receiver.drop(Drop.TOO_SHORT)
-        return 0
-    count = -(-size // segment)
+    count = max(1, -(-size // segment))
     last = size - (count - 1) * segment
     receiver.datagrams += count
     receiver.bytes += size
     if segment > MAX_DATAGRAM_BYTES:
-        receiver.drop(Drop.TOO_LONG, count)
+        receiver.drop(Drop.TOO_LONG, count if last > MAX_DATAGRAM_BYTES else count - 1)
+        if last > MAX_DATAGRAM_BYTES:
+            return 0
+        at, count, segment = at + size - last, 1, last
+    if segment < OVERHEAD_BYTES:
+        receiver.drop(Drop.TOO_SHORT, count)
         return 0
     if last < OVERHEAD_BYTES:
-        receiver.drop(Drop.TOO_SHORT, 1 if count > 1 else count)
+        receiver.drop(Drop.TOO_SHORT)
         count, last, size = count - 1, segment, size - last
-        if count == 0 or segment < OVERHEAD_BYTES:
-            receiver.drop(Drop.TOO_SHORT, count)
-            return 0
     packed = receiver.packed(source)
     previous = runs[-1] if runs else None
     if (
@@ -111,6 +135,7 @@ def _append(
         and previous.source == packed
         and previous.end == at
         and previous.last == previous.size
+        and previous.packets + count <= MAX_RUN_PACKETS
         and (segment == previous.size or (count == 1 and segment < previous.size))
     ):
         runs[-1] = previous._replace(packets=previous.packets + count, last=last)
@@ -120,7 +145,10 @@ def _append(
 
 
 def split_offers(slot: SlotView, runs: list[Run]) -> tuple[list[Run], list[Run]]:
-    """Part runs into (traffic, offers) by their first eight bytes; a run without offers stays."""
+    """Part runs into (traffic, offers) by their first eight bytes; a run without offers stays.
+
+    Each offer becomes a run of its own; the traffic around it moves together, to stay one run.
+    """
     if not any(run.size >= OFFER_BYTES for run in runs):
         return runs, []
     traffic: list[Run] = []
@@ -129,21 +157,27 @@ def split_offers(slot: SlotView, runs: list[Run]) -> tuple[list[Run], list[Run]]
         if run.size < OFFER_BYTES:
             traffic.append(run)
             continue
-        marks = _are_offers(slot.array[run.offset : run.end], run.size, run.packets)
-        if not marks.any():
+        marks = slot.column("=u8", run.offset, run.size, run.packets) == _MAGIC
+        if not np.count_nonzero(marks):
             traffic.append(run)
             continue
-        for i in range(run.packets):
-            last = run.last if i == run.packets - 1 else run.size
-            one = Run(run.tunnel, 0, 1, last, last, run.offset + i * run.size, run.source)
-            (offers if marks[i] else traffic).append(one)
+        others = _part(slot, run, marks.tolist(), offers)
+        if others:
+            traffic.append(others)
     return traffic, offers
 
 
-def _are_offers(data: Bytes, stride: int, count: int) -> npt.NDArray[np.bool_]:
-    """For each of the packets that lie ``stride`` apart: does it begin with an offer's magic?"""
-    heads = np.lib.stride_tricks.as_strided(
-        data, shape=(count, len(MAGIC)), strides=(stride, 1), writeable=False
-    )
-    found: npt.NDArray[np.bool_] = (heads == _MAGIC).all(axis=1)
-    return found
+def _part(slot: SlotView, run: Run, marks: list[bool], offers: list[Run]) -> Run | None:
+    """Move the offers of a run behind its traffic; returns the run of that, if there is any."""
+    data = bytes(slot.memory[run.offset : run.end])
+    packets = [data[at : at + run.size] for at in range(0, len(data), run.size)]
+    traffic = [packet for packet, is_offer in zip(packets, marks, strict=True) if not is_offer]
+    found = [packet for packet, is_offer in zip(packets, marks, strict=True) if is_offer]
+    slot.memory[run.offset : run.end] = b"".join(traffic + found)
+    at = run.offset + sum(map(len, traffic))
+    for offer in found:
+        offers.append(run._replace(packets=1, size=len(offer), last=len(offer), offset=at))
+        at += len(offer)
+    if not traffic:
+        return None
+    return run._replace(packets=len(traffic), size=len(traffic[0]), last=len(traffic[-1]))

@@ -6,40 +6,46 @@ itself stays out of the loop.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 
 import numpy as np
+import numpy.typing as npt
 
-from chancel.daemon.hot.views import Bytes, SlotView
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.protocol.traffic import Reservation
 from chancel.wire.traffic import HEADER_BYTES, TAG_BYTES, TAIL_BYTES, TrafficHeader
 
 _GROWTH = HEADER_BYTES + TAG_BYTES
+_VECTOR_FROM = 4
+_NUMBERS = struct.Struct("!IQ")
+_NONCE = struct.Struct("!4sQ")
 _MOST = 4096
 """Packets of one run that are sealed at once; a slot of the smallest packets has fewer."""
 
+_COUNT = np.arange(_MOST, dtype=np.uint64)
+
 
 class Nonces:
-    """Room for nonces and packet numbers of a run, with the views kept.
+    """Room for the nonces of a run, with the views kept.
 
     A nonce is four bytes of salt and the packet number (big-endian, 64 bit).
     """
 
     def __init__(self) -> None:
         self._memory = bytearray(12 * _MOST)
-        self.array: Bytes = np.frombuffer(self._memory, dtype=np.uint8).reshape(_MOST, 12)
+        self._salt = bytes(4)
+        self.numbers: npt.NDArray[np.uint64] = np.ndarray((_MOST,), ">u8", self._memory, 4, (12,))
+        """The packet numbers within the nonces, to be written."""
         view = memoryview(self._memory)
         self.views = [view[i : i + 12] for i in range(0, 12 * _MOST, 12)]
 
-    def numbers(self, salt: bytes, first: int, count: int) -> Bytes:
-        """Nonces for ``count`` numbers from ``first``; returns the numbers' (count, 8) bytes."""
-        used = self.array[:count]
-        used[:, :4] = np.frombuffer(salt, dtype=np.uint8)
-        used[:, 4:] = (
-            np.arange(first, first + count, dtype=np.uint64).astype(">u8").view(np.uint8)
-        ).reshape(count, 8)
-        return used[:, 4:]
+    def salt(self, salt: bytes) -> None:
+        """Use this salt from now on. Runs mostly come under the same key, one after another."""
+        if salt != self._salt:
+            self._salt = salt
+            np.ndarray((_MOST,), "V4", self._memory, 0, (12,))[:] = np.void(salt)
 
 
 def seal_run(
@@ -49,13 +55,31 @@ def seal_run(
 
     The packets carry their tail already (run.next is written into it here).
     """
-    count, size = run.packets, run.size + _GROWTH
-    numbers = nonces.numbers(keys.salt, keys.first_number, count)
     header = TrafficHeader(keys.spi, 0, keys.flocks.own, keys.flocks.peer).encode()
-    rows = target.rows(at, size, count)
-    rows[:, :HEADER_BYTES] = np.frombuffer(header, dtype=np.uint8)
-    rows[:, 8:16] = numbers
-    rows[:, 4:8] = numbers[:, 4:]
+    size = run.size + _GROWTH
+    if run.packets < _VECTOR_FROM:
+        _seal_each(keys, header, source, run, target, at)
+    else:
+        _seal_all(keys, header, nonces, source, run, target, at)
+    return Run(run.tunnel, 0, run.packets, size, run.last + _GROWTH, at)
+
+
+def _seal_all(
+    keys: Reservation,
+    header: bytes,
+    nonces: Nonces,
+    source: SlotView,
+    run: Run,
+    target: SlotView,
+    at: int,
+) -> None:
+    count, size = run.packets, run.size + _GROWTH
+    numbers = _COUNT[:count] + np.uint64(keys.first_number)
+    nonces.salt(keys.salt)
+    nonces.numbers[:count] = numbers
+    target.column("V32", at, size, count)[:] = np.void(header)
+    target.column(">u8", at + 8, size, count)[:] = numbers
+    target.column(">u4", at + 4, size, count)[:] = numbers
     headers = target.packets(at, size, count, 0, HEADER_BYTES)
     texts = source.packets(run.offset, run.size, count, 0, run.size)
     outs = target.packets(at, size, count, HEADER_BYTES, size)
@@ -65,6 +89,31 @@ def seal_run(
         texts = [*texts[:-1], source.memory[i : i + run.last]]
         outs = [*outs[:-1], target.memory[o + HEADER_BYTES : o + run.last + _GROWTH]]
     if run.next:
-        texts = [memoryview(bytes(text[:-TAIL_BYTES]) + bytes((0, run.next))) for text in texts]
+        texts = [memoryview(_tailed(text, run.next)) for text in texts]
     deque(map(keys.aead.encrypt_into, nonces.views[:count], texts, headers, outs), maxlen=0)
-    return Run(run.tunnel, 0, count, size, run.last + _GROWTH, at)
+
+
+def _seal_each(
+    keys: Reservation, header: bytes, source: SlotView, run: Run, target: SlotView, at: int
+) -> None:
+    """A few packets: arrays would cost more than they spare."""
+    own, memory = bytearray(header), target.memory
+    for i in range(run.packets):
+        number = keys.first_number + i
+        _NUMBERS.pack_into(own, 4, number & 0xFFFF_FFFF, number)
+        start = run.offset + i * run.size
+        stop = run.end if i == run.packets - 1 else start + run.size
+        text = source.memory[start:stop]
+        o = at + i * (run.size + _GROWTH)
+        memory[o : o + HEADER_BYTES] = own
+        keys.aead.encrypt_into(
+            _NONCE.pack(keys.salt, number),
+            _tailed(text, run.next) if run.next else text,
+            own,
+            memory[o + HEADER_BYTES : o + stop - start + _GROWTH],
+        )
+
+
+def _tailed(text: memoryview, next_: int) -> bytes:
+    """The packet with ``next_`` in its tail; the slot it lies in is not ours to write."""
+    return bytes(text[:-TAIL_BYTES]) + bytes((0, next_))

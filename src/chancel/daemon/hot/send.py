@@ -17,7 +17,9 @@ _MAX_SEGMENTS = 64
 """Segments of one call: 128 in new kernels, 64 in those before 6.9."""
 
 _SEGMENT = struct.Struct("=H")
-_TOO_LARGE = errno.EMSGSIZE
+_NO_TRAIN = frozenset({errno.EIO, errno.EINVAL})
+"""Either the device can't do it, or (EINVAL, in older kernels) the packets are too large."""
+
 _PASSING = frozenset(
     {
         errno.EADDRNOTAVAIL,
@@ -51,39 +53,43 @@ class UdpSender:
     def send(self, memory: memoryview, run: Run, peer: Address) -> None:
         """Send one run to the peer; what can't be sent is counted."""
         step = max(1, min(_MAX_SEGMENTS, _MAX_BYTES // run.size)) if self.gso else 1
+        refusal: OSError | None = None
         done = 0
         while done < run.packets:
             count = min(step, run.packets - done)
             at = run.offset + done * run.size
             stop = run.end if done + count == run.packets else at + count * run.size
-            if not self._call(memory[at:stop], run.size, count, peer):
-                step = 1  # without GSO from here on
-                continue
+            try:
+                self._call(memory[at:stop], run.size, count, peer)
+            except OSError as error:
+                if count > 1 and error.errno in _NO_TRAIN:
+                    step, refusal = 1, error  # the rest of the run goes out one by one
+                    continue
+                self._refused(error, count)
+            else:
+                self.datagrams += count
+                self.bytes += stop - at
+                if refusal is not None and stop - at == run.size:
+                    self.gso = False  # the size was not at fault: a packet of it went out alone
+                    self.on_gso_broken(refusal)
+                    refusal = None
             done += count
 
-    def _call(self, data: memoryview, size: int, count: int, peer: Address) -> bool:
+    def _call(self, data: memoryview, size: int, count: int, peer: Address) -> None:
         self.calls += 1
-        try:
-            if count > 1:
-                control = [(socket.SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(size))]
-                self._udp.sendmsg([data], control, 0, peer)
-            else:
-                self._udp.sendto(data, peer)
-        except OSError as error:
-            if count > 1 and error.errno in (errno.EIO, errno.EINVAL):
-                self.gso = False
-                self.on_gso_broken(error)
-                return False
-            if error.errno == _TOO_LARGE:
-                self.drop(Drop.SEND_TOO_LARGE, count)
-            elif error.errno in _PASSING:
-                self.drop(Drop.SEND_FAILED, count)
-            else:
-                raise
+        if count > 1:
+            control = [(socket.SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(size))]
+            self._udp.sendmsg([data], control, 0, peer)
         else:
-            self.datagrams += count
-            self.bytes += len(data)
-        return True
+            self._udp.sendto(data, peer)
+
+    def _refused(self, error: OSError, count: int) -> None:
+        if error.errno == errno.EMSGSIZE:
+            self.drop(Drop.SEND_TOO_LARGE, count)
+        elif error.errno in _PASSING:
+            self.drop(Drop.SEND_FAILED, count)
+        else:
+            raise error
 
     def drop(self, reason: Drop, count: int) -> None:
         """Count datagrams that go no further."""

@@ -1,0 +1,51 @@
+"""The pid file: ours, a dead guardian's, a living one's, and somebody else's file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chancel.daemon import pidfile
+from chancel.daemon.linux import MachineError
+
+
+def test_it_holds_our_pid(tmp_path: Path) -> None:
+    pidfile.write(tmp_path / "pid")
+    assert (tmp_path / "pid").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize("content", ["", "4194305"])
+def test_a_stale_one_is_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / "pid").write_text(content)
+    pidfile.write(tmp_path / "pid")
+    assert (tmp_path / "pid").read_text() == str(os.getpid())
+
+
+def test_the_pid_of_another_program_is_stale(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        (tmp_path / "pid").write_text(str(other.pid))
+        pidfile.write(tmp_path / "pid")
+        other.communicate(b"\n")
+
+
+def test_a_living_guardian_is_not_replaced(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "input()  # chancel"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as other:
+        (tmp_path / "pid").write_text(str(other.pid))
+        with pytest.raises(MachineError, match=f"already running as process {other.pid}"):
+            pidfile.write(tmp_path / "pid")
+        other.communicate(b"\n")
+
+
+def test_another_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("my diary")
+    with pytest.raises(MachineError, match="holds something else"):
+        pidfile.write(tmp_path / "pid")
+    (tmp_path / "link").symlink_to(tmp_path / "pid")
+    with pytest.raises(MachineError, match="can't be written"):
+        pidfile.write(tmp_path / "link")
+    assert (tmp_path / "pid").read_text() == "my diary"

@@ -1,0 +1,97 @@
+"""The form that runs have in a lane's token, and what a reader refuses to believe."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from chancel.daemon.run import (
+    MAX_PACKET_BYTES,
+    MAX_RUN_PACKETS,
+    MAX_RUNS,
+    RUN_BYTES,
+    Run,
+    decode_runs,
+    encode_runs,
+    pack_address,
+    unpack_address,
+)
+from chancel.wire.types import Address
+
+SLOT = 256 * 1024
+
+honest = st.builds(
+    Run,
+    tunnel=st.integers(0, 0xFFFF),
+    next=st.sampled_from([0, 0xFC]),
+    packets=st.integers(1, 50),
+    size=st.just(1474),
+    last=st.integers(1, 1474),
+    offset=st.integers(0, SLOT - 50 * 1474),
+    source=st.binary(min_size=18, max_size=18),
+)
+
+
+@given(st.lists(honest, max_size=20))
+def test_runs_survive_the_token(runs: list[Run]) -> None:
+    token = encode_runs(runs)
+    assert len(token) == len(runs) * RUN_BYTES
+    assert decode_runs(memoryview(token), SLOT) == runs
+
+
+def test_the_end_is_behind_the_last_packet() -> None:
+    assert Run(0, 0, 3, 100, 40, 7).end == 247
+    assert Run(0, 0, 1, 40, 40, 7).end == 47
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(0, 0, 0, 100, 100, 0),
+        Run(0, 0, MAX_RUN_PACKETS + 1, 20, 20, 0),
+        Run(0, 0, 1, 100, 0, 0),
+        Run(0, 0, 2, 100, 101, 0),
+        Run(0, 0, 1, MAX_PACKET_BYTES + 1, MAX_PACKET_BYTES + 1, 0),
+        Run(0, 0, 1, 100, 100, SLOT - 99),
+        Run(0, 0, 3, 100, 100, SLOT - 299),
+        Run(0, 0, 1, 100, 100, 2**32 - 1),
+        Run(0, 0, 2, 0, 0, 0),
+    ],
+)
+def test_a_run_outside_of_its_slot_is_refused(run: Run) -> None:
+    token = encode_runs([Run(0, 0, 1, 100, 100, 0), run])
+    with pytest.raises(ValueError, match="outside of its slot"):
+        decode_runs(memoryview(token), SLOT)
+
+
+@given(st.binary(max_size=4 * RUN_BYTES))
+def test_hostile_tokens_are_refused_or_bounded(token: bytes) -> None:
+    try:
+        runs = decode_runs(memoryview(token), SLOT)
+    except ValueError:
+        return
+    assert len(token) == len(runs) * RUN_BYTES
+    for run in runs:
+        assert 0 <= run.offset < run.end <= SLOT
+        assert 0 < run.last <= run.size <= MAX_PACKET_BYTES
+        assert 0 < run.packets <= MAX_RUN_PACKETS
+
+
+def test_a_token_has_a_limit_at_both_ends() -> None:
+    most = [Run(0, 0, 1, 100, 100, 0, bytes(18))] * MAX_RUNS
+    assert decode_runs(memoryview(encode_runs(most)), SLOT) == most
+    with pytest.raises(ValueError, match="runs in one batch"):
+        encode_runs([*most, most[0]])
+    with pytest.raises(ValueError, match="odd length"):
+        decode_runs(memoryview(encode_runs(most) + bytes(RUN_BYTES)), SLOT)
+    with pytest.raises(ValueError, match="odd length"):
+        decode_runs(memoryview(bytes(RUN_BYTES - 1)), SLOT)
+
+
+@given(st.ip_addresses().map(str), st.integers(0, 0xFFFF))
+def test_addresses_survive_packing(host: str, port: int) -> None:
+    assume(not host.startswith("::ffff:"))
+    packed = pack_address(Address(host, port))
+    assert len(packed) == 18
+    assert unpack_address(packed) == Address(host, port)

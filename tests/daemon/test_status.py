@@ -1,0 +1,129 @@
+"""What boards say, in words, rates and the 88 bytes of the reference."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+
+from chancel.daemon.board import BoardReader, BoardWriter, make_board
+from chancel.daemon.records import (
+    EXCHANGE_REASONS,
+    EXCHANGE_STATES,
+    BlessRecord,
+    ChapelRecord,
+    ConfessRecord,
+    HeavenRxRecord,
+    HeavenTxRecord,
+    pack_address,
+)
+from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.status import StatusBook
+from chancel.daemon.topology import BOARDS
+from chancel.wire.drop import Drop
+from chancel.wire.types import NO_FLOCKS, Address
+
+SETTINGS = TunnelSettings.from_json(
+    {
+        "instance": "dm1",
+        "tunnel": "10.77.1.1/30",
+        "accepts": [],
+        "mtu": 1422,
+        "mtu_discovery": True,
+        "peer": ["192.0.2.7", 2333],
+        "flocks": list(NO_FLOCKS),
+        "spi_prefix": 0,
+        "secret": "/nonexistent",
+        "frame_header": "",
+        "tun_vnet": True,
+        "tun_uso": True,
+        "udp_gso": True,
+        "udp_gro": True,
+    }
+)
+TUNNEL = 3
+
+
+class Boards:
+    """All boards of a group, and the book that reads them."""
+
+    def __init__(self) -> None:
+        memories = {name: make_board(name) for name in BOARDS}
+        self.writers = {name: BoardWriter(memory) for name, memory in memories.items()}
+        self.book = StatusBook(
+            {name: BoardReader[Any](memory, BOARDS[name]) for name, memory in memories.items()}
+        )
+        self.book.add(TUNNEL, SETTINGS, {"descr": "", "device": "dm1"})
+
+    def tunnel(self, now: float) -> dict[str, Any]:
+        (answer,) = self.book.status(now)["tunnels"]
+        assert isinstance(answer, dict)
+        return answer
+
+
+@pytest.fixture
+def boards() -> Boards:
+    return Boards()
+
+
+def test_before_anything_was_written(boards: Boards) -> None:
+    seen = boards.tunnel(100.0)
+    assert seen["instance"] == "dm1"
+    assert (seen["peer"], seen["path"]) == ("192.0.2.7:2333", "configured")
+    nothing = {"spi": None, "age_s": None, "packets": 0, "bytes": 0, "last_s": None}
+    assert seen["tx"] == seen["rx"] == nothing
+    assert seen["post_quantum"] is seen["clock_skew_s"] is seen["last_heartbeat_s"] is None
+    assert seen["exchange"] == {"state": "idle", "reason": ""}
+    assert seen["mtu"] == 1422
+    assert set(seen["rates"].values()) == {0.0}
+
+
+def test_keys_peer_and_drops(boards: Boards) -> None:
+    boards.writers["bless"].write(TUNNEL, BlessRecord(0xABC, 1, 7, 700, 90.0, 99.0), {})
+    peer = pack_address(Address("198.51.100.1", 4000))
+    confess = ConfessRecord(0xDEF, 8, 800, 91.0, 98.0, 98.0, peer)
+    boards.writers["confess"].write(TUNNEL, confess, {Drop.BAD_TAG: 2, Drop.DUPLICATE: 1})
+    boards.writers["heaven-tx"].write(
+        TUNNEL, HeavenTxRecord(heartbeat_at=97.0), {Drop.INNER_ADDRESS: 3}
+    )
+    chapel = ChapelRecord(
+        state=EXCHANGE_STATES.index("paused"),
+        reason=EXCHANGE_REASONS.index("no keys"),
+        skew_s=-43.0,
+    )
+    boards.writers["chapel"].write(TUNNEL, chapel, {Drop.OFFER_TIME: 4})
+    seen = boards.tunnel(100.0)
+    assert seen["tx"] == {
+        "spi": "00000abc",
+        "age_s": 10.0,
+        "packets": 7,
+        "bytes": 700,
+        "last_s": 1.0,
+    }
+    assert seen["rx"]["spi"] == "00000def"
+    assert (seen["peer"], seen["path"]) == ("198.51.100.1:4000", "learned")
+    assert seen["exchange"] == {"state": "paused", "reason": "no keys"}
+    assert seen["clock_skew_s"] == -43.0
+    assert seen["last_heartbeat_s"] == 3.0
+    assert seen["drops"] == {"bad-tag": 2, "duplicate": 1, "inner-address": 3, "offer-time": 4}
+
+
+def test_rates_need_half_a_second(boards: Boards) -> None:
+    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(packets=10, octets=1000), {})
+    assert boards.book.ready_at(100.0) == 100.5
+    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(packets=20, octets=3000), {})
+    assert boards.book.ready_at(100.5) == 100.5
+    rates = boards.tunnel(100.5)["rates"]
+    assert rates == {"tx_pps": 20.0, "tx_bps": 32000.0, "rx_pps": 0.0, "rx_bps": 0.0}
+    assert boards.book.ready_at(200.0) == 200.5  # what was seen long ago is no rate
+
+
+def test_the_reference_layout(boards: Boards) -> None:
+    bless = BlessRecord(0x3C6DF77C, 1, 0x1A, 0xCA8, float(0x7A1), float(0x7C1))
+    boards.writers["bless"].write(TUNNEL, bless, {})
+    confess = ConfessRecord(0x3A21A105, 0x16, 0xA8, float(0x7A1), float(0x7C1))
+    boards.writers["confess"].write(TUNNEL, confess, {})
+    fields = (0x3C6DF77C, 0x7A1, 0x1A, 0x7C1, 0xCA8, 0x3A21A105, 0x7A1, 0x16, 0x7C1, 0xA8)
+    expected = struct.pack("@IQQQQIQQQQ", *fields) + bytes.fromhex("c0000207091d")
+    assert boards.book.datagram(TUNNEL) == expected + struct.pack("@H", 1422)

@@ -1,0 +1,47 @@
+"""The whole demonstration, with the real daemon, a little faster than for people."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from chancel.demo import DemoError, story
+from chancel.demo.ends import End
+from chancel.demo.story import Pace
+from chancel.lab.lab import Lab
+from chancel.lab.namespace import LabError
+
+
+@pytest.fixture(autouse=True)
+def _needs_the_lab() -> None:
+    try:
+        Lab().close()
+    except LabError as error:
+        pytest.skip(str(error))
+
+
+def test_it_ends_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story.run(tmp_path, Pace(before_crash=2.0, dead=0.5, transfer=10.0))
+    ElementTree.parse(tmp_path / "demo.svg")
+    told = capsys.readouterr().out
+    for words in ("tunnel up", "b killed", "tunnel back", "transfer goes on", "every byte arrived"):
+        assert re.search(rf"\d s  {words}", told), told
+    assert "keys: hybrid X25519 + ML-KEM-1024" in told
+    assert f"picture: {tmp_path / 'demo.svg'}" in told
+
+
+def test_a_daemon_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(end: End) -> subprocess.Popen[bytes]:
+        code = "import sys; print('out of incense'); sys.exit(3)"
+        with end.log.open("ab") as log:
+            return end.host.popen([sys.executable, "-c", code], stdout=log)
+
+    monkeypatch.setattr(End, "start", start)
+    with pytest.raises(DemoError, match=r"the daemon on [ab] ended \(3\); .*: out of incense"):
+        story.run(tmp_path)
+    assert not list(tmp_path.iterdir())
