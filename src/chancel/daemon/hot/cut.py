@@ -15,7 +15,7 @@ import numpy as np
 
 from chancel.daemon.hot.checksum import checksum, finish, sums, word
 from chancel.daemon.hot.filling import Filling
-from chancel.daemon.hot.views import Bytes
+from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.wire.drop import Drop
 
 VNET = struct.Struct("=BBHHHH")
@@ -38,6 +38,7 @@ _TCP_HEADER = 20
 _UDP_HEADER = 8
 _FIN_PSH = 0x09
 _CWR = 0x80
+_IDENTITY = struct.Struct("!4xH")
 _COUNT = np.arange(65_536, dtype=np.uint32)
 
 
@@ -190,16 +191,16 @@ def _cut_whole(reader: DeviceReader, filling: Filling, tunnel: int, train: _Trai
     rows[:-1, head:-2] = reader.array[head : head + whole].reshape(count - 1, segment)
     rows[-1, head : head + train.rest] = reader.array[head + whole : head + whole + train.rest]
     rows[-1, head + train.rest :] = 0
-    rows[:, -2:] = 0
+    filling.slot.column("=u2", at + stride - 2, stride, count)[:] = 0
     _make_middle(reader.scratch, train)
     rows[:, :head] = reader.array[:head]
     _mark_ends(filling.slot.memory[at:], stride, train)
     if train.version == 4:
-        _ip4_vectors(rows, train)
+        _ip4_vectors(filling.slot, at, stride, train)
     if train.tcp:
-        numbers = rows[:, train.start + 4 : train.start + 8].view(">u4")[:, 0]
+        numbers = filling.slot.column(">u4", at + train.start + 4, stride, count)
         numbers[:] = int(numbers[0]) + _COUNT[:count] * segment
-    _transport_checksums(rows, train)
+    _transport_checksums(filling.slot, at, rows, train)
     reader.packets += count
     reader.bytes += count * head + whole + train.rest
 
@@ -235,28 +236,28 @@ def _set_lengths(packet: memoryview, train: _Train, size: int) -> None:
         struct.pack_into("!H", packet, train.start + 4, size - train.start)
 
 
-def _ip4_vectors(rows: Bytes, train: _Train) -> None:
+def _ip4_vectors(slot: SlotView, at: int, stride: int, train: _Train) -> None:
     """Identifications count up, and with them the header checksums."""
-    ids = rows[:, 4:6].view(">u2")[:, 0]
-    first = int(ids[0])
-    numbers = (_COUNT[: len(rows)] + np.uint32(first)) & np.uint32(0xFFFF)
-    header = rows[0, : train.start].tobytes()
-    total = numbers + np.uint32(65535 - checksum(header) + 65535 - first)
+    first, header = _IDENTITY.unpack_from(slot.memory, at), slot.memory[at : at + train.start]
+    numbers = (_COUNT[: train.packets] + np.uint32(first[0])) & np.uint32(0xFFFF)
+    total = numbers + np.uint32(65535 - checksum(header) + 65535 - first[0])
     total[-1] += np.uint32(65535 + train.rest - train.segment)
-    ids[:] = numbers
-    rows[:, 10:12].view(">u2")[:, 0] = finish(total)
+    slot.column(">u2", at + 4, stride, train.packets)[:] = numbers
+    slot.column(">u2", at + 10, stride, train.packets)[:] = finish(total)
 
 
-def _transport_checksums(rows: Bytes, train: _Train) -> None:
-    start = train.start
-    field = start + (16 if train.tcp else 6)
-    addresses = rows[0, 12:20] if train.version == 4 else rows[0, 8:40]
+def _transport_checksums(slot: SlotView, at: int, rows: Bytes, train: _Train) -> None:
+    start, stride = train.start, rows.shape[1]
+    addresses = (
+        slot.memory[at + 12 : at + 20] if train.version == 4 else slot.memory[at + 8 : at + 40]
+    )
     length = train.head - start + train.segment
-    pseudo = checksum(addresses.tobytes(), (6 if train.tcp else 17) + length)
-    stop = rows.shape[1] - 2 + (rows.shape[1] - start) % 2
+    pseudo = checksum(addresses, (6 if train.tcp else 17) + length)
+    stop = stride - 2 + (stride - start) % 2
     total = sums(rows[:, start:stop]) + word(65535 - pseudo)
     total[-1] += np.uint32(word((train.rest - train.segment) % 65535))
     values = finish(total)
     if not train.tcp:
         values[values == 0] = 0xFFFF
-    rows[:, field : field + 2].view(np.uint16)[:, 0] = values
+    field = at + start + (16 if train.tcp else 6)
+    slot.column("=u2", field, stride, train.packets)[:] = values

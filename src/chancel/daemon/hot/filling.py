@@ -82,7 +82,7 @@ class Filling:
             at = run.end
             self._open = run._replace(packets=run.packets + count, last=last)
         else:
-            at = self._new(Run(tunnel, 0, count, size, last, 0), None)
+            at = self._new(tunnel, 0, count, size, last, None)
         self._end = at + (count - 1) * size + last
         self._room -= count * (size + GROWTH_BYTES)
         return at
@@ -99,15 +99,17 @@ class Filling:
             at = run.end
             self._open = run._replace(packets=run.packets + 1, last=size)
         else:
-            at = self._new(Run(tunnel, next_, 1, size, size, 0), needs)
+            at = self._new(tunnel, next_, 1, size, size, needs)
         self._end = at + size
         return at
 
-    def _new(self, run: Run, needs: Checksum | None) -> int:
+    def _new(
+        self, tunnel: int, next_: int, count: int, size: int, last: int, needs: Checksum | None
+    ) -> int:
         self._close()
         at = -(-self._end // _ALIGN) * _ALIGN
         self._room -= _ALIGN
-        self._open = run._replace(offset=at)
+        self._open = Run(tunnel, next_, count, size, last, at)
         self._checksum = needs
         return at
 

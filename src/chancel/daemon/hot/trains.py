@@ -89,15 +89,15 @@ def joints(slot: SlotView, run: Run, train: Train) -> Flags:
     lengths = np.full(run.packets, run.size - TAIL_BYTES, dtype=np.uint32)
     lengths[-1] = run.last - TAIL_BYTES
     tcp = train.kind == GSO_TCP4
-    kind = _TCP_KIND[: train.head] if tcp else _UDP_KIND
-    sound = _equal((heads ^ heads[0]) & kind)
-    sound &= heads[:, 2:4].view(">u2")[:, 0] == lengths
-    sound &= _checksums_right(rows, heads, lengths)
+    sound = _checksums_right(rows, heads, run.last - run.size)
+    sound &= heads.view(">u2")[:, 1] == lengths
     sound &= _sound_tcp(heads) if tcp else _sound_udp(heads, lengths)
-    same = _TCP_SAME[: train.head] if tcp else _UDP_SAME
+    differences = (heads[1:] ^ heads[:-1]) & (_TCP_SAME[: train.head] if tcp else _UDP_SAME)
     joined = np.zeros(run.packets, dtype=np.bool_)
-    joined[1:] = _equal((heads[1:] ^ heads[:-1]) & same)
-    joined[1:] &= sound[1:] & sound[:-1] & _ids_follow(heads)
+    joined[1:] = sound[1:] & sound[:-1] & _ids_follow(heads)
+    if np.count_nonzero(differences):
+        joined[1:] &= _equal(differences)
+        joined &= _equal((heads ^ heads[0]) & (_TCP_KIND[: train.head] if tcp else _UDP_KIND))
     if tcp:
         numbers = heads[:, 24:28].view(">u4")[:, 0].astype(np.uint32)
         joined[1:] &= numbers[1:] - numbers[:-1] == train.segment
@@ -117,8 +117,6 @@ def _rows(slot: SlotView, run: Run) -> Bytes:
 
 def _equal(differences: Bytes) -> Flags:
     """Which rows have no difference in them."""
-    if not np.count_nonzero(differences):
-        return np.ones(len(differences), dtype=np.bool_)
     equal: Flags = np.bitwise_or.reduce(differences, axis=1) == 0
     return equal
 
@@ -143,14 +141,14 @@ def _sound_udp(heads: Bytes, lengths: Words) -> Flags:
     return sound
 
 
-def _checksums_right(rows: Bytes, heads: Bytes, lengths: Words) -> Flags:
-    """Whether IP and transport checksums hold, for each packet.
+def _checksums_right(rows: Bytes, heads: Bytes, last_longer: int) -> Flags:
+    """Whether IP and transport checksums hold, for each packet; all but the last have one length.
 
     Behind an odd packet the first tail byte, which is zero, completes the last word.
     """
     size = rows.shape[1] - TAIL_BYTES
     total = sums(rows[:, IP4_HEADER : size + (size - IP4_HEADER) % 2])
     total += sums(heads[:, 12:20])
-    total += np.uint32(word(int(heads[0, 9])))
-    total += (lengths - IP4_HEADER).astype(">u2").view(np.uint16)
+    total += np.uint32(word(int(heads[0, 9])) + word(size - IP4_HEADER))
+    total[-1] += np.uint32(word(last_longer % 65535))
     return right(total) & right(sums(heads[:, :IP4_HEADER]))
