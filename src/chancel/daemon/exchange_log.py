@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from chancel.daemon.logs import RateLimit
 from chancel.protocol import events
 from chancel.protocol.events import Event
 
@@ -12,9 +13,14 @@ log = logging.getLogger("chancel.daemon")
 CLOCKS_DIFFER_S = 2.0
 """A difference of clocks that people should hear of; from 10 s on offers are refused."""
 
+TOLD_INTERVAL_S = 60.0
+"""What can repeat itself with every offer is told at most once in this time for each tunnel."""
 
-def tell(instance: str, event: Event) -> None:  # noqa: PLR0912 - a case for each event
-    """Log one event of a tunnel's exchange."""
+_limited = RateLimit(TOLD_INTERVAL_S)
+
+
+def tell(instance: str, event: Event, now: float) -> None:  # noqa: PLR0912 - one case an event
+    """Log one event of a tunnel's exchange, at monotonic time ``now``."""
     match event:
         case events.ExchangeStarted(reason, spi):
             log.info("key exchange started tunnel=%s reason=%s spi=%08x", instance, reason, spi)
@@ -41,23 +47,35 @@ def tell(instance: str, event: Event) -> None:  # noqa: PLR0912 - a case for eac
         case events.ClockJumped(seconds):
             log.warning("clock jumped, exchanging keys anew tunnel=%s by_s=%d", instance, seconds)
         case events.ClockSkew(seconds, refused):
-            _tell_skew(instance, seconds, refused=refused)
+            _tell_skew(instance, seconds, now, refused=refused)
         case events.SecretUnavailable(problem):
-            log.error("shared secret unavailable tunnel=%s problem=%s", instance, problem)
+            _limited.log(
+                log,
+                logging.ERROR,
+                (instance, "secret"),
+                now,
+                "shared secret unavailable tunnel=%s problem=%s",
+                instance,
+                problem,
+            )
         case events.PathChanged(address):
             log.info("peer address tunnel=%s new=%s", instance, address or "unknown")
         case _:
             log.info("exchange event tunnel=%s event=%s", instance, event)
 
 
-def _tell_skew(instance: str, seconds: float, *, refused: bool) -> None:
-    side = "behind" if seconds > 0 else "ahead"
-    if refused:
-        log.warning(
-            "clocks differ too much, offers are refused tunnel=%s ours=%s by_s=%d",
-            instance,
-            side,
-            abs(seconds),
-        )
-    elif abs(seconds) > CLOCKS_DIFFER_S:
-        log.warning("clocks differ tunnel=%s ours=%s by_s=%d", instance, side, abs(seconds))
+def _tell_skew(instance: str, seconds: float, now: float, *, refused: bool) -> None:
+    """Offers that waited somewhere look like a clock that is off, so this is told seldom."""
+    if not refused and abs(seconds) <= CLOCKS_DIFFER_S:
+        return
+    sentence = "clocks differ too much, offers are refused" if refused else "clocks differ"
+    _limited.log(
+        log,
+        logging.WARNING,
+        (instance, refused),
+        now,
+        sentence + " tunnel=%s ours=%s by_s=%d",
+        instance,
+        "behind" if seconds > 0 else "ahead",
+        abs(seconds),
+    )

@@ -91,7 +91,7 @@ class _Tunnel:
         """Log what happened; whether the board's entry changed because of it."""
         changed = False
         while (event := self.exchange.next_event()) is not None:
-            tell(self.settings.instance, event)
+            tell(self.settings.instance, event, now)
             changed = True
             match event:
                 case ExchangeStarted(reason, _):
