@@ -191,14 +191,14 @@ def test_a_weaker_protocol_is_noticed_at_a_key_change_under_traffic(
     weakness: dict[str, float], noticed_as: set[Rule]
 ) -> None:
     rules = set[Rule]()
-    for seed in range(3):
-        pair = Pair(Scenario(seed=seed, reorder=0.4, duplicate=0.4))
+    for seed in range(6):
+        pair = Pair(Scenario(seed=seed, reorder=0.4, duplicate=0.4, payload_every_s=5.0))
         for node in pair.nodes:
             behaviour = dataclasses.replace(CHANCEL, **weakness)  # type: ignore[arg-type]
             node.settings = dataclasses.replace(node.settings, behaviour=behaviour)
         pair.start()
-        pair.clock.run_until(3420.0)
-        pair.scenario = dataclasses.replace(pair.scenario, payload_every_s=0.05)
-        pair.clock.run_until(3510.0)
+        pair.clock.run_until(3490.0)
+        pair.scenario = dataclasses.replace(pair.scenario, payload_every_s=0.01)
+        pair.clock.run_until(3503.0)
         rules |= {violation.rule for violation in pair.report().violations}
     assert rules == noticed_as

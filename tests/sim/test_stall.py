@@ -37,16 +37,16 @@ def stall_after(loss_s: float, kinds: tuple[Kind, Kind], sender: str | None, see
     return pair.wait_up(limit_s=600.0)
 
 
-LOSSES = (3.0, 14.5, 20.0, 45.0, 90.0)
+LOSSES = (3.0, 14.5, 20.0, 45.0, 119.0, 200.0)
 SENDERS = (LEFT.host, RIGHT.host, None)
 
 
-@pytest.mark.parametrize("loss_s", [*LOSSES, 119.0, 150.0, 300.0])
+@pytest.mark.parametrize("loss_s", LOSSES)
 @pytest.mark.parametrize("sender", SENDERS)
 def test_between_our_own_ends_it_is_over_within_5_seconds(
     loss_s: float, sender: str | None
 ) -> None:
-    stalls = [stall_after(loss_s, (CHANCEL, CHANCEL), sender, seed) for seed in range(3)]
+    stalls = [stall_after(loss_s, (CHANCEL, CHANCEL), sender, seed) for seed in range(2)]
     assert max(stalls) <= 5.0
 
 
@@ -56,13 +56,13 @@ def test_between_our_own_ends_it_is_over_within_5_seconds(
 def test_against_the_reference_it_is_over_within_20_seconds(
     loss_s: float, sender: str | None, kinds: tuple[Kind, Kind]
 ) -> None:
-    stalls = [stall_after(loss_s, kinds, sender, seed) for seed in range(3)]
+    stalls = [stall_after(loss_s, kinds, sender, seed) for seed in range(2)]
     assert max(stalls) <= 20.0
 
 
 @pytest.mark.parametrize("sender", [LEFT.host, RIGHT.host])
 def test_between_two_references_it_lasts_minutes(sender: str) -> None:
-    stalls = [stall_after(20.0, (REFERENCE, REFERENCE), sender, seed) for seed in range(3)]
+    stalls = [stall_after(20.0, (REFERENCE, REFERENCE), sender, seed) for seed in range(2)]
     assert 60.0 < max(stalls) <= 260.0
 
 
