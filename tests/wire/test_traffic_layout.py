@@ -102,6 +102,7 @@ def test_any_bytes_have_a_tail_or_are_refused(plaintext: bytes) -> None:
         (b"\x01" * 49, Drop.TOO_SHORT),
         (bytes(50), Drop.ZERO_SPI),
         (b"\x01" + bytes(6) + b"\x02" + bytes(42), Drop.SEQUENCE_MISMATCH),
+        (b"SACRAMNT" + bytes(42), Drop.OFFER_TOO_SHORT),
     ],
 )
 def test_a_bad_header_is_refused_by_name(datagram: bytes, reason: Drop) -> None:

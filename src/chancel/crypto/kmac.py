@@ -105,8 +105,8 @@ def _form(size: int, custom: bytes) -> _Form:
 class _OpenSslKmac256:
     """One library call for each MAC, which makes a context, and zeroes and frees it, by itself.
 
-    Several calls on a context of our own cost as much as the MAC; one that stays would keep the
-    key. The fetched algorithm is held for the life of the process, so that it is found at once.
+    Several calls on a context of our own, even a duplicated one, were no faster; and a context that
+    stays would keep the key. The fetched algorithm is held, so that each call finds it at once.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:

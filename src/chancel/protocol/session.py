@@ -247,6 +247,8 @@ class Session:
         return True
 
     def _queue(self, datagrams: list[bytes]) -> None:
+        if not datagrams:
+            return
         if self._path.address is None:
             self._own_drops[Drop.NO_PEER] += len(datagrams)
         else:

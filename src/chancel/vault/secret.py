@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
-import numpy.typing as npt
 
 from chancel.errors import LocalProtocolError
 from chancel.wire.types import Buffer
@@ -98,8 +97,5 @@ class _Revealing:
 def _xor_into(target: bytearray, left: Buffer, right: Buffer) -> None:
     # Between bytes, numpy writes straight into ``out``; an integer, or an expression without
     # ``out``, would leave a copy of the result in freed memory.
-    np.bitwise_xor(_array(left), _array(right), out=_array(target))
-
-
-def _array(buffer: Buffer) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(buffer, np.uint8)
+    view = np.frombuffer
+    np.bitwise_xor(view(left, np.uint8), view(right, np.uint8), out=view(target, np.uint8))
