@@ -47,6 +47,7 @@ class Run(NamedTuple):
 
 _RUN = struct.Struct("=HBxHHHxxI18s2x")
 RUN_BYTES = _RUN.size
+_new = tuple.__new__  # Run._make, without its Python
 _ADDRESS = struct.Struct("!16sH")
 
 
@@ -79,7 +80,7 @@ def decode_runs(data: bytes | bytearray | memoryview, slot_bytes: int) -> list[R
     """
     if len(data) % RUN_BYTES or len(data) > MAX_RUNS * RUN_BYTES:
         raise ValueError("a token of odd length")
-    runs = list(map(Run._make, _RUN.iter_unpack(data)))
+    runs = [_new(Run, fields) for fields in _RUN.iter_unpack(data)]
     for _tunnel, _next, packets, size, last, offset, _source in runs:
         if (
             not 1 <= packets <= MAX_RUN_PACKETS

@@ -26,6 +26,7 @@ from chancel.wire.drop import Drop
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
         self.sealer = Sealer(settings.flocks, suite)
+        self.has_key = False
         self.keys = 0
         self.bytes = 0
 
@@ -80,6 +81,7 @@ class Bless:
             if entry is None:
                 continue  # removed while its last key was on the way
             entry.sealer.execute(command, time.monotonic())
+            entry.has_key = entry.sealer.report().spi != 0
             entry.keys += 1
             entry.bytes = 0
             self._publisher.now(tunnel)
@@ -97,10 +99,10 @@ class Bless:
             entry = self._tunnels.get(run.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
-            had_key = entry.sealer.report().spi
             reservation = entry.sealer.reserve(run.packets, now)
             if reservation is None:
-                if had_key:
+                if entry.has_key:
+                    entry.has_key = False
                     self._publisher.now(run.tunnel)  # expired just now: heaven-rx must know
                 else:
                     self._publisher.later(run.tunnel)

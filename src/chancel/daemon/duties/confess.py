@@ -57,12 +57,12 @@ class _Tunnel:
         That is a new address of the peer, or the first packet under a key. To be called for no
         other run: its source would become the peer's address.
         """
-        report = self.opener.report()
         moved = source != self.peer
         if moved:
             log.info("peer address tunnel=%s new=%s", self.instance, unpack_address(source))
         self.peer, self.peer_at = source, now
-        seen = (report.active_spi, report.packets > 0)
+        active = self.opener.active
+        seen = (active.spi, active.packets > 0) if active else (0, False)
         first = seen != self.seen
         if first:
             self.bytes = 0

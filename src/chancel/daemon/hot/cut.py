@@ -78,7 +78,7 @@ def drain(reader: DeviceReader, filling: Filling, tunnel: int) -> bool:
     shift = skip - VNET.size
     if reader.rest is not None:
         _cut(reader, filling, tunnel, reader.rest)
-    while reader.rest is None and filling.fits(2, 32_768) and filling.fits(64, 1_024):
+    while reader.rest is None and filling.fits(64, 1_024):
         try:
             size = os.readv(reader.fd, reader.parts) - skip
         except BlockingIOError:
