@@ -26,14 +26,16 @@ def test_a_stale_one_is_replaced(tmp_path: Path, content: str) -> None:
 
 
 def test_the_pid_of_another_program_is_stale(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+    command = [sys.executable, "-c", "input()", "/srv/chancel/notes"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as other:
         (tmp_path / "pid").write_text(str(other.pid))
         pidfile.write(tmp_path / "pid")
         other.communicate(b"\n")
 
 
-def test_a_living_guardian_is_not_replaced(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "input()  # chancel"]
+@pytest.mark.parametrize("program", ["/opt/bin/chancel", "chancel.cli.main"])
+def test_a_living_guardian_is_not_replaced(tmp_path: Path, program: str) -> None:
+    command = [sys.executable, "-c", "input()", program, "run"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as other:
         (tmp_path / "pid").write_text(str(other.pid))
         with pytest.raises(MachineError, match=f"already running as process {other.pid}"):

@@ -38,7 +38,9 @@ def _take_over(path: Path) -> None:
 def _is_ours(pid: int) -> bool:
     """Whether that process lives and looks like one of Chancel's; numbers are used again."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        _interpreter, *arguments = (
+            Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+        )
+    except (OSError, ValueError):
         return False
-    return b"chancel" in command
+    return any(Path(each).name == "chancel" or each.startswith("chancel.") for each in arguments)
