@@ -30,7 +30,7 @@ demo: $(READY) ## two hosts, a tunnel, ping, a bulk transfer and a crash; draws 
 	@$(PY) -m chancel.cli.main demo
 
 test: $(READY) ## the whole test suite
-	@$(PY) -m pytest -n auto $(APART:%=--ignore=%) $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile $(APART:%=--ignore=%) $(ARGS)
 
 test-root: $(READY) ## the tests on the host itself, outside the lab (root)
 	@test "$$(id -u)" = 0 || { echo "make test-root: needs root: sudo make test-root" >&2; exit 1; }

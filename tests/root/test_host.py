@@ -1,0 +1,120 @@
+"""The daemon as root on the machine itself: each process becomes a user of its own.
+
+``make test-root``. The other end is in a network namespace beside it; users are system accounts
+that exist anyway. Addresses are those set aside for benchmarks (RFC 2544).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chancel.daemon import places
+from chancel.daemon.topology import DUTIES
+from tests.e2e.ends import END_LIMIT_S, End, eventually, is_alive
+from tests.root.machine import CABLE, neighbours
+
+pytestmark = pytest.mark.skipif(not places.is_machine_root(), reason="needs root: make test-root")
+
+HERE, THERE = "198.18.77.1", "198.18.77.2"
+INNER_HERE, INNER_THERE = "198.19.77.1", "198.19.77.2"
+NAME = "chancel-t0"
+TCP_BYTES = 5_000_000
+
+
+def distinct_users() -> dict[str, str]:
+    """A system account for each process."""
+    by_uid = {each.pw_uid: each.pw_name for each in pwd.getpwall() if 0 < each.pw_uid < 1000}
+    names = sorted(by_uid.values())
+    if len(names) < len(DUTIES):
+        pytest.skip(f"needs {len(DUTIES)} system accounts: apt-get install base-passwd")
+    return dict(zip(DUTIES, names, strict=False))
+
+
+@pytest.fixture(scope="module")
+def ends(folder: Path) -> Iterator[tuple[End, End]]:
+    key = secrets.token_bytes(32)
+    with neighbours(HERE, THERE, 30) as (machine, neighbour):
+        here = End(machine, HERE, folder, key, distinct_users())
+        there = End(neighbour, THERE, folder, key, distinct_users())
+        for end, own, peer in ((here, INNER_HERE, there), (there, INNER_THERE, here)):
+            end.configure(
+                NAME, f"tunnel {own}/30 auto", f"local {end.outer}:2300", f"peer {peer.outer}:2300"
+            )
+            end.start()
+        try:
+            here.wait_up()
+            there.wait_up()
+            yield here, there
+        finally:
+            for end in (here, there):
+                if end.program is not None and not end.has_ended():
+                    end.stop()
+
+
+def status_field(pid: int, field: str) -> list[str]:
+    text = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(rf"^{field}:(.*)$", text, re.MULTILINE)
+    assert match
+    return match[1].split()
+
+
+def test_traffic_flows(ends: tuple[End, End]) -> None:
+    here, there = ends
+    assert here.ping(INNER_THERE, 20) == there.ping(INNER_HERE, 20) == 20
+    for sender, receiver, address in ((here, there, INNER_THERE), (there, here, INNER_HERE)):
+        receiving = receiver.host.start("chancel.lab.bulk:receive", address, 5201, True)
+        next(receiving.progress)
+        sent = sender.host.call("chancel.lab.bulk:send", address, 5201, None, TCP_BYTES, True)
+        assert receiving.result()["sha256"] == sent["sha256"]
+
+
+def test_each_process_is_the_user_that_its_line_names(ends: tuple[End, End]) -> None:
+    for end in ends:
+        processes = end.processes()
+        assert set(status_field(processes["guardian"], "Uid")) == {"0"}
+        for duty, user in end.users.items():
+            entry = pwd.getpwnam(user)
+            assert set(status_field(processes[duty], "Uid")) == {str(entry.pw_uid)}
+            assert set(status_field(processes[duty], "Gid")) == {str(entry.pw_gid)}
+            assert status_field(processes[duty], "Groups") == [str(entry.pw_gid)]
+
+
+def test_processes_are_closed_to_each_other_and_to_the_network(ends: tuple[End, End]) -> None:
+    here, _ = ends
+    processes = here.processes()
+    network = Path("/proc/self/ns/net").stat().st_ino
+    for duty in DUTIES:
+        process = Path(f"/proc/{processes[duty]}")
+        assert (process / "environ").stat().st_uid == 0  # as it may not be traced or dumped
+        assert (process / "ns/net").stat().st_ino != network
+        assert status_field(processes[duty], "CapEff") == ["0" * 16]
+
+
+def test_a_process_that_dies_takes_the_group_along(ends: tuple[End, End]) -> None:
+    here, there = ends
+    processes = here.processes()
+    os.kill(processes["bless"], signal.SIGKILL)
+    assert here.wait_ended() == 1
+    eventually(
+        lambda: not any(map(is_alive, processes.values())), END_LIMIT_S, "all processes are gone"
+    )
+    assert NAME not in here.devices()
+    here.start()
+    eventually(lambda: there.ping(INNER_HERE, 3) == 3, 10.0, "traffic goes on")
+
+
+def test_the_end_leaves_nothing_on_the_machine(ends: tuple[End, End]) -> None:
+    here, there = ends
+    assert [here.stop(), there.stop()] == [0, 0]
+    assert NAME not in here.devices()
+    assert CABLE in here.devices()
+    assert 2300 not in here.host.call("tests.e2e.inside:udp_ports")
+    assert list(here.runtime.iterdir()) == []
