@@ -45,10 +45,11 @@ def open_status(control: ControlSocket) -> socket.socket:
         try:
             if (os.geteuid(), os.getegid()) != (owner.pw_uid, owner.pw_gid):
                 os.chown(control.path, owner.pw_uid, owner.pw_gid)
-        except OSError:
+        except OSError as error:
             datagrams.close()
             control.path.unlink()
-            raise
+            reason = f"can't be given to {control.owner} here ({error.strerror})"
+            raise OSError(error.errno, reason) from error
     return datagrams
 
 
