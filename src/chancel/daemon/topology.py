@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from chancel.daemon.bell import Bell
 from chancel.daemon.board import make_board
+from chancel.daemon.config_types import TUNNEL_PROCESSES
 from chancel.daemon.lane import LaneEnds, make_lane
 from chancel.daemon.link import make_link
 from chancel.daemon.records import (
@@ -28,16 +29,7 @@ from chancel.daemon.records import (
 
 GUARDIAN = "guardian"
 
-DUTIES = (
-    "control",
-    "purgatory-rx",
-    "purgatory-tx",
-    "heaven-rx",
-    "bless",
-    "heaven-tx",
-    "confess",
-    "chapel",
-)
+DUTIES = TUNNEL_PROCESSES
 """In the order in which they are started (that of the reference)."""
 
 ADD_ORDER = (
