@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chancel.daemon import topology
 from chancel.daemon.board import (
     BOARD_BYTES,
     ENTRY_BYTES,
@@ -21,26 +22,30 @@ from chancel.daemon.board import (
     BoardWriter,
     make_board,
 )
+from chancel.daemon.config_types import Mode
 from chancel.daemon.records import (
     NOWHERE,
     BlessRecord,
-    ChapelRecord,
     ConfessRecord,
     HeavenRxRecord,
     HeavenTxRecord,
+    KeeperRecord,
     PurgatoryRecord,
     Record,
     current_peer,
 )
 from chancel.daemon.run import pack_address
-from chancel.daemon.topology import BOARDS
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address
 
 ALL_DROPS = {reason: 2**64 - 1 - i for i, reason in enumerate(Drop)}
 
+RECORDS = sorted({spec.record for spec in topology.of(Mode.TUNNEL).boards.values()}, key=str)
 
-@pytest.mark.parametrize("record", sorted(set(BOARDS.values()), key=str))
+
+@pytest.mark.parametrize(
+    "record", sorted({spec.record for spec in topology.of(Mode.TUNNEL).boards.values()}, key=str)
+)
 def test_every_record_packs_and_fits_an_entry_with_all_counters(record: type[Record]) -> None:
     memory = make_board("test")
     writer, reader = BoardWriter(memory), BoardReader(memory, record)
@@ -195,16 +200,16 @@ def confess(address: Address, at: float) -> ConfessRecord:
     return ConfessRecord(peer=pack_address(address), peer_at=at)
 
 
-def chapel(address: Address | None, at: float, forgotten_at: float = 0.0) -> ChapelRecord:
+def chapel(address: Address | None, at: float, forgotten_at: float = 0.0) -> KeeperRecord:
     peer = pack_address(address) if address else NOWHERE
-    return ChapelRecord(peer=peer, peer_at=at, forgotten_at=forgotten_at)
+    return KeeperRecord(peer=peer, peer_at=at, forgotten_at=forgotten_at)
 
 
 @pytest.mark.parametrize(
     ("traffic", "offers", "peer"),
     [
         (None, None, HERE),
-        (ConfessRecord(), ChapelRecord(), HERE),
+        (ConfessRecord(), KeeperRecord(), HERE),
         (confess(THERE, 1.0), None, THERE),
         (None, chapel(THERE, 1.0), THERE),
         (confess(THERE, 1.0), chapel(MOVED, 2.0), MOVED),
@@ -215,7 +220,7 @@ def chapel(address: Address | None, at: float, forgotten_at: float = 0.0) -> Cha
     ],
 )
 def test_the_newest_address_counts_unless_it_is_forgotten(
-    traffic: ConfessRecord | None, offers: ChapelRecord | None, peer: Address
+    traffic: ConfessRecord | None, offers: KeeperRecord | None, peer: Address
 ) -> None:
     assert current_peer(HERE, traffic, offers) == peer
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chancel.daemon import guardian
-from chancel.daemon.topology import DUTIES
+from chancel.daemon.config_types import PROCESSES, Mode
 from tests.daemon.network import InNetwork, neighbour
 from tests.daemon.running import LIMIT_S, Running, eventually, text
 
@@ -34,7 +34,7 @@ def be_right(tmp: Path, *numbers: int) -> None:
     """Run the right side of some tunnels, and send back what comes through them."""
     (tmp / "right").mkdir()
     texts = [tunnel(tmp, number, left=False) for number in numbers]
-    Running(tmp / "right", *texts, makers=guardian.load_duties())
+    Running(tmp / "right", *texts, makers=guardian.load_duties(Mode.TUNNEL))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo:
         echo.bind(("", ECHO_PORT))
         while True:
@@ -66,7 +66,7 @@ class LeftOf:
     def __call__(self, *numbers: int, right: tuple[int, ...] = ()) -> Running:
         neighbour(LEFT, RIGHT, lambda: be_right(self.tmp, *(right or numbers)))
         texts = [tunnel(self.tmp, number, left=True) for number in numbers]
-        running = Running(self.tmp, *texts, makers=guardian.load_duties())
+        running = Running(self.tmp, *texts, makers=guardian.load_duties(Mode.TUNNEL))
         for number in numbers:
             eventually(partial(round_trip, number, b"up?"))
         return running
@@ -123,7 +123,7 @@ def add_and_remove(running: Running, path: Path) -> None:
         os._exit(0)
 
 
-@pytest.mark.parametrize("duty", DUTIES)
+@pytest.mark.parametrize("duty", PROCESSES[Mode.TUNNEL])
 def test_a_group_at_work_ends_when_one_dies(
     in_network: InNetwork, left_of: LeftOf, duty: str
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_group_at_work_ends_when_one_dies(
         assert time.monotonic() - died_at < 2.0
         assert f"[guardian]: {duty} exited (signal 9)\n" in running.log()
         again = Running(
-            running.dir, tunnel(running.dir, 1, left=True), makers=guardian.load_duties()
+            running.dir, tunnel(running.dir, 1, left=True), makers=guardian.load_duties(Mode.TUNNEL)
         )
         eventually(lambda: round_trip(1, b"back"))
         assert again.stop() == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chancel.daemon.config import ControlSocket, TunnelConfig, load, load_descriptor, parse
-from chancel.daemon.config_directives import PROCESSES
+from chancel.daemon.config_directives import ALL_PROCESSES
+from chancel.daemon.config_types import Mode, ProfileName
 from chancel.errors import ConfigError
 from chancel.wire.types import NO_FLOCKS, Address
 
@@ -164,8 +165,8 @@ class TestWhatAFileSays:
         assert parse(text + minimal, "t.conf").offload is False
 
     def test_every_process_of_the_reference_may_have_a_user(self, minimal: str) -> None:
-        lines = "".join(f"run {process} as root\n" for process in PROCESSES)
-        assert set(parse(minimal + lines, "t.conf").run_as) == set(PROCESSES)
+        lines = "".join(f"run {process} as root\n" for process in ALL_PROCESSES)
+        assert set(parse(minimal + lines, "t.conf").run_as) == set(ALL_PROCESSES)
 
 
 FAMILIES = [
@@ -177,13 +178,17 @@ FAMILIES = [
     ("Peer auto", "t.conf:1: unknown directive 'Peer' (expected peer?)"),
     ("xyzzy 1", "t.conf:1: unknown directive 'xyzzy' (expected a directive of a tunnel's file)"),
     # modes and functions of later releases
-    ("mode nave", "t.conf:1: mode: 'nave' is unknown (expected tunnel)"),
-    ("mode liturgy", "t.conf:1: mode: 'liturgy' is not yet supported (expected tunnel)"),
-    ("tap yes", "t.conf:1: tap: 'yes' is not yet supported (expected no)"),
+    ("mode nave", "t.conf:1: mode: 'nave' is unknown (expected tunnel, pilgrim or shrine)"),
+    (
+        "mode liturgy",
+        "t.conf:1: mode: 'liturgy' is not yet supported (expected tunnel, pilgrim, shrine)",
+    ),
     ("tap on", "t.conf:1: tap: 'on' is unknown (expected yes or no)"),
-    ("tfc on", "t.conf:1: tfc: 'on' is not yet supported (expected off)"),
     ("tfc yes", "t.conf:1: tfc: 'yes' is unknown (expected on or off)"),
-    ("shroud yes", "t.conf:1: shroud: 'yes' is not yet supported (expected no)"),
+    ("shroud on", "t.conf:1: shroud: 'on' is unknown (expected yes or no)"),
+    ("profile 1", "t.conf:1: profile: '1' is unknown (expected current or 0.9)"),
+    ("bridge br/0", "'br/0' is no interface name (expected at most 15 characters)"),
+    ("bridge a\nbridge a", "t.conf:2: bridge: already set on line 1 (expected once)"),
     ("offload no", "t.conf:1: offload: 'no' is unknown (expected on or off)"),
     # names
     (
@@ -214,11 +219,17 @@ FAMILIES = [
     ("tunnel 10.0.0.1/33 1400", "t.conf:1: tunnel: '33' is out of range (expected 0 to 32)"),
     ("tunnel 10.0.0.1/256 1400", "t.conf:1: tunnel: '256' is out of range (expected 0 to 32)"),
     ("tunnel 10.0.0/8 1400", "'10.0.0' is no IPv4 address (expected 192.0.2.1)"),
-    ("tunnel 10.0.0.1/24 622", "MTU '622' is out of range (expected 623 to 1422, as a packet"),
-    ("tunnel 10.0.0.1/24 1423", "MTU '1423' is out of range"),
+    ("tunnel 10.0.0.1/24 575", "MTU '575' is out of range (expected 576 to 1522, or auto)"),
+    ("tunnel6 fd00::1", "t.conf:1: tunnel6: 'fd00::1' is missing a netmask (expected ip/length)"),
+    ("tunnel6 10.0.0.1/24", "'10.0.0.1' is no IPv6 address (expected 2001:db8::1)"),
+    ("tunnel6 fe80::1%eth0/64", "'fe80::1%eth0' names an interface (expected a global address)"),
     ("tunnel 10.0.0.1/24 big", "MTU 'big' is out of range"),
     # addresses
-    ("local 192.0.2.1", "t.conf:1: local: '192.0.2.1' has no port (expected ip:port)"),
+    (
+        "local 192.0.2.1",
+        "'192.0.2.1' has no port (expected ip:port, or [ip]:port)",
+    ),
+    ("local [::]1", "t.conf:1: local: '[::]1' has no port (expected ip:port, or [ip]:port)"),
     ("peer host.example:5", "'host.example' is no IPv4 address (expected 192.0.2.1)"),
     ("peer 1.1.1.1:5 # x", "t.conf:1: peer: '5 # x' is out of range (expected 0 to 65535)"),
     ("peer 1.1.1.1:70000", "t.conf:1: peer: '70000' is out of range (expected 0 to 65535)"),
@@ -228,6 +239,7 @@ FAMILIES = [
         "route 10.1.0.0/24\n\nroute 10.1.0.0/24",
         "t.conf:3: route: 10.1.0.0/24 is already routed by line 1 (expected once)",
     ),
+    ("route fd00::1/64", "'fd00::1/64' has host bits set (expected fd00::/64)"),
     ("accept 10.1.0.1", "'10.1.0.1' is missing a netmask (expected ip/length)"),
     # users, files
     ("run bless root", "t.conf:1: run: 'bless root' is invalid (expected PROCESS as USER)"),
@@ -261,8 +273,91 @@ def test_errors_name_line_directive_and_what_was_expected(text: str, message: st
     assert "\n" not in error
 
 
+COMBINATIONS = [
+    (
+        "tunnel 10.0.0.1/24 622",
+        "tunnel: MTU '622' is out of range"
+        " (expected 623 to 1422, as a packet costs 78 bytes, or auto)",
+    ),
+    ("tunnel 10.0.0.1/24 1423", "MTU '1423' is out of range (expected 623 to 1422, as a packet"),
+    ("tunnel 10.0.0.1/24 1374\nshroud yes", "(expected 623 to 1373, as a packet costs 127 bytes"),
+    (
+        "tunnel 10.0.0.1/24 1403\npeer [2001:db8::1]:5",
+        "(expected 623 to 1402, as a packet costs 9",
+    ),
+    ("tunnel 10.0.0.1/24 1279\ntunnel6 fd00::1/64", "(expected 1280 to 1422, as a packet costs 78"),
+    ("tunnel 10.0.0.1/24 1501\nprofile 0.9", "MTU '1501' is out of range (expected 576 to 1500)"),
+    ("tunnel 10.0.0.1/24 auto\nprofile 0.9", "auto came after 0.9 (expected a number, as of the"),
+    ("tunnel 10.0.0.1/24 auto\nmode shrine", "shrine can't find out an MTU (expected a number)"),
+    (
+        "tunnel 10.0.0.1/24 1400\nmode pilgrim",
+        "peer: a pilgrim can't learn it (expected its shrine",
+    ),
+    (
+        "tunnel 10.0.0.1/24 auto\nbridge br0",
+        "bridge: makes no sense without a TAP device (expected",
+    ),
+    ("tunnel 10.0.0.1/24 auto\ntap yes", "tunnel: TAP has no address (expected 0.0.0.0/0 MTU)"),
+    ("tap yes\ntunnel6 fd00::1/64", "tunnel6: TAP has no address (expected no such line)"),
+    ("tap yes\ntfc on\ntunnel 0.0.0.0/0 1400", "tfc: pads IP packets alone (expected tap no)"),
+    ("tunnel 10.0.0.1/24 auto\ntfc on", "tfc: pads to the MTU (expected a number in the tunnel"),
+    ("tunnel 10.0.0.1/24 1400\nprofile 0.9\nshroud yes", "shroud: came after 0.9 (expected encaps"),
+    ("tunnel 10.0.0.1/24 1400\nencapsulation x", "encapsulation: ended with 0.9 (expected shroud"),
+    ("tunnel 10.0.0.1/24 1400\nprofile 0.9\nencapsulation none", "'none': No such file"),
+    (
+        "tunnel 10.0.0.1/24 auto\nlocal 192.0.2.1:5\npeer [2001:db8::1]:5",
+        "can't be reached from local 192.0.2.1:5 (expected an IPv4 address)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), COMBINATIONS)
+def test_what_lines_say_together(secret: Path, text: str, message: str) -> None:
+    error = error_of(f"instance a\nsecret {secret}\n{text}\n")
+    assert error.startswith("t.conf:")
+    assert message in error
+
+
+class TestModesAndOptions:
+    def test_a_shrine(self, secret: Path) -> None:
+        text = f"mode shrine\ninstance a\nsecret {secret}\ntunnel 10.0.0.1/24 1400\n"
+        config = parse(text, "t.conf")
+        assert (config.mode, config.mtu, config.mtu_discovery) == (Mode.SHRINE, 1400, False)
+
+    @pytest.mark.parametrize("tunnel", ["", "tunnel 0.0.0.0/0 auto\n"])
+    def test_tap_on_a_bridge(self, secret: Path, tunnel: str) -> None:
+        text = f"instance a\nsecret {secret}\ntap yes\nbridge br0\n{tunnel}"
+        config = parse(text, "t.conf")
+        assert (config.tunnel, config.bridge, config.mtu) == (None, "br0", 1422)
+        assert config.networks == ()
+
+    def test_options_lower_where_auto_starts(self, minimal: str) -> None:
+        assert parse(f"{minimal}shroud yes\n", "t.conf").mtu == 1373
+        assert parse(f"{minimal}peer [2001:db8::1]:5\n", "t.conf").mtu == 1402
+        assert parse(f"{minimal}local [::]:5\nshroud yes\n", "t.conf").mtu == 1353
+
+    def test_local_follows_the_peers_family(self, minimal: str) -> None:
+        config = parse(f"{minimal}peer [2001:db8::1]:5\n", "t.conf")
+        assert (config.local, config.peer) == (("::", 0), ("2001:db8::1", 5))
+        assert parse(f"{minimal}local [::]:5\npeer 192.0.2.1:5\n", "t.conf").local == ("::", 5)
+
+    def test_ipv6_inside(self, minimal: str) -> None:
+        text = f"{minimal}tunnel6 fd00::1/64\nroute fd01::/48\naccept fd02::1/48\n"
+        config = parse(text, "t.conf")
+        assert config.tunnel6 == IPv6Interface("fd00::1/64")
+        assert config.networks == (IPv4Network("10.0.0.0/24"), IPv6Network("fd00::/64"))
+        assert config.routes == (IPv6Network("fd01::/48"),)
+        assert config.accepts == (IPv6Network("fd02::/48"),)
+
+    def test_release_0_9_with_its_own_masking(self, secret: Path) -> None:
+        text = f"instance a\nsecret {secret}\ntunnel 10.0.0.1/24 1500\nprofile 0.9\n"
+        config = parse(f"{text}encapsulation {secret}\ntfc on\n", "t.conf")
+        assert config.profile is ProfileName.LEGACY
+        assert (config.encapsulation, config.mtu, config.tfc) == (secret, 1500, True)
+
+
 LATER = (
-    *("kek", "bridge", "secretdir", "settings", "profile", "cathedral"),
+    *("kek", "secretdir", "settings", "cathedral"),
     *(f"cathedral_{name}" for name in ("id", "secret", "cosk", "remembrance", "nat_port", "ip")),
     *("cathedral_mtu", "cathedral_p2p_sync"),
     *(f"liturgy_{name}" for name in ("group", "prefix", "discoverable")),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chancel.daemon.config import TunnelConfig, check_group, check_users, parse
-from chancel.daemon.config_types import TUNNEL_PROCESSES
+from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.errors import ConfigError
 
 Make = Callable[..., TunnelConfig]
@@ -39,7 +39,7 @@ def refusal(*configs: TunnelConfig) -> str:
 
 
 def test_many_tunnels(make: Make) -> None:
-    users = [f"run {process} as root" for process in TUNNEL_PROCESSES]
+    users = [f"run {process} as root" for process in PROCESSES[Mode.TUNNEL]]
     check_group([make(number, f"local 0.0.0.0:{4000 + number}", *users) for number in range(16)])
 
 
@@ -90,6 +90,24 @@ def test_ports_chosen_by_the_system_never_clash(make: Make) -> None:
             " (expected another network)",
         ),
         (
+            "tunnel6 fd00::1/48",
+            "tunnel6 fd00::2/64",
+            "2.conf:4: tunnel6: fd00::/64 overlaps with fd00::/48 of 1.conf:4"
+            " (expected another network)",
+        ),
+        (
+            "local [::]:5",
+            "local 192.0.2.1:5",
+            "2.conf:4: local: 192.0.2.1:5 is taken by [::]:5 of 1.conf:4"
+            " (expected another address or port)",
+        ),
+        (
+            "mode tunnel",
+            "mode shrine\ntunnel 10.9.9.1/24 1400",
+            "2.conf:4: mode: shrine can't share processes with tunnel in 1.conf:4"
+            " (expected one mode, or a group of its own)",
+        ),
+        (
             "instance same",
             "instance same",
             "2.conf:4: instance: 'same' is taken by 1.conf:4 (expected one of its own)",
@@ -104,8 +122,13 @@ def test_users_of_processes_that_do_not_run_here_may_differ(make: Make) -> None:
     check_group([make(1, "run cathedral as root"), make(2, "run cathedral as nobody")])
 
 
+def test_root_needs_users_for_the_processes_of_the_mode_alone(make: Make) -> None:
+    users = [f"run {process} as root" for process in PROCESSES[Mode.SHRINE]]
+    check_users([make(1, "mode shrine", "tunnel 10.1.0.1/24 1400", *users)])
+
+
 def test_root_needs_a_user_for_each_process(make: Make) -> None:
-    users = [f"run {process} as root" for process in TUNNEL_PROCESSES]
+    users = [f"run {process} as root" for process in PROCESSES[Mode.TUNNEL]]
     check_users([make(1, *users)])
     with pytest.raises(ConfigError) as missing:
         check_users([make(1, *users[:-1])])

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from chancel.daemon import config, guardian, netconf
+from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.daemon.duties import control
 from chancel.daemon.linux import MachineError
 from chancel.daemon.process import Process
 from chancel.daemon.records import HeavenRxRecord
 from chancel.daemon.settings import TunnelSettings
-from chancel.daemon.topology import DUTIES
 from chancel.errors import ConfigError, LinkClosed, LocalProtocolError
 from tests.daemon.network import InNetwork
 from tests.daemon.running import LIMIT_S, Running, alive, eventually, print_to, text
@@ -59,7 +59,7 @@ class Prober(Idle):
         self.process.ring()
 
 
-MAKERS: dict[str, Any] = dict.fromkeys(DUTIES, Idle) | {"control": control.make}
+MAKERS: dict[str, Any] = dict.fromkeys(PROCESSES[Mode.TUNNEL], Idle) | {"control": control.make}
 
 
 def test_a_group_starts_and_stops_clean(in_network: InNetwork, tmp: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_group_starts_and_stops_clean(in_network: InNetwork, tmp: Path) -> Non
     in_network(test)
 
 
-@pytest.mark.parametrize("duty", DUTIES)
+@pytest.mark.parametrize("duty", PROCESSES[Mode.TUNNEL])
 def test_all_end_loudly_when_one_dies(in_network: InNetwork, tmp: Path, duty: str) -> None:
     def test() -> None:
         running = Running(tmp, text(tmp, 1), makers=MAKERS)
@@ -358,7 +358,7 @@ def test_a_duty_that_fails_at_start_is_named(in_network: InNetwork, tmp: Path) -
 
 def test_users_that_cannot_be_had_are_told_once(in_network: InNetwork, tmp: Path) -> None:
     def test() -> None:
-        lines = [f"run {duty} as daemon" for duty in DUTIES]
+        lines = [f"run {duty} as daemon" for duty in PROCESSES[Mode.TUNNEL]]
         running = Running(tmp, text(tmp, 1, *lines), makers=MAKERS)
         assert running.log().count("users of the run lines can't be had here") == 1
         assert running.stop() == 0

@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 import struct
+from ipaddress import IPv4Interface
 from typing import Any
 
 import pytest
 
+from chancel.daemon import topology
 from chancel.daemon.board import BoardReader, BoardWriter, make_board
+from chancel.daemon.config_types import Mode
 from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
     BlessRecord,
-    ChapelRecord,
     ConfessRecord,
     HeavenRxRecord,
     HeavenTxRecord,
+    KeeperRecord,
     pack_address,
 )
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.status import StatusBook
-from chancel.daemon.topology import BOARDS
 from chancel.wire.drop import Drop
 from chancel.wire.types import NO_FLOCKS, Address
 
-SETTINGS = TunnelSettings.from_json(
-    {
-        "instance": "dm1",
-        "tunnel": "10.77.1.1/30",
-        "accepts": [],
-        "mtu": 1422,
-        "mtu_discovery": True,
-        "peer": ["192.0.2.7", 2333],
-        "flocks": list(NO_FLOCKS),
-        "spi_prefix": 0,
-        "secret": "/nonexistent",
-        "frame_header": "",
-        "tun_vnet": True,
-        "tun_uso": True,
-        "udp_gso": True,
-        "udp_gro": True,
-    }
+SETTINGS = TunnelSettings(
+    instance="dm1",
+    tunnel=IPv4Interface("10.77.1.1/30"),
+    accepts=(),
+    mtu=1422,
+    mtu_discovery=True,
+    peer=Address("192.0.2.7", 2333),
+    flocks=NO_FLOCKS,
+    spi_prefix=0,
+    secret="/nonexistent",
 )
 TUNNEL = 3
+
+BOARDS = topology.of(Mode.TUNNEL).boards
 
 
 class Boards:
@@ -52,7 +49,10 @@ class Boards:
         memories = {name: make_board(name) for name in BOARDS}
         self.writers = {name: BoardWriter(memory) for name, memory in memories.items()}
         self.book = StatusBook(
-            {name: BoardReader[Any](memory, BOARDS[name]) for name, memory in memories.items()}
+            {
+                name: BoardReader[Any](memory, BOARDS[name].record)
+                for name, memory in memories.items()
+            }
         )
         self.book.add(TUNNEL, SETTINGS, {"descr": "", "device": "dm1"})
 
@@ -87,12 +87,12 @@ def test_keys_peer_and_drops(boards: Boards) -> None:
     boards.writers["heaven-tx"].write(
         TUNNEL, HeavenTxRecord(heartbeat_at=97.0), {Drop.INNER_ADDRESS: 3}
     )
-    chapel = ChapelRecord(
+    chapel = KeeperRecord(
         state=EXCHANGE_STATES.index("paused"),
         reason=EXCHANGE_REASONS.index("no keys"),
         skew_s=-43.0,
     )
-    boards.writers["chapel"].write(TUNNEL, chapel, {Drop.OFFER_TIME: 4})
+    boards.writers["keeper"].write(TUNNEL, chapel, {Drop.OFFER_TIME: 4})
     seen = boards.tunnel(100.0)
     assert seen["tx"] == {
         "spi": "00000abc",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chancel.daemon import config
-from chancel.daemon.config_types import TUNNEL_PROCESSES
+from chancel.daemon.config_types import PROCESSES
 from tests.docs.markdown import ROOT, Block, blocks
 
 NOT_OURS = {"cd", "git", "ping", "scp", "useradd", "mkdir", "chown", "sysctl"}
@@ -30,7 +30,7 @@ def test_configuration_is_accepted(block: Block, tmp_path: Path) -> None:
     secret.chmod(0o600)
     text = re.sub(r"^(secret\s+).*$", rf"\g<1>{secret}", block.text, flags=re.MULTILINE)
     accepted = config.parse(text, str(block))
-    assert set(accepted.run_as) == set(TUNNEL_PROCESSES)
+    assert set(accepted.run_as) == set(PROCESSES[accepted.mode])
 
 
 @pytest.mark.parametrize("block", blocks("console"), ids=str)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chancel.daemon import ctl, places
-from chancel.daemon.topology import DUTIES, GUARDIAN
+from chancel.daemon.config_types import PROCESSES, Mode
+from chancel.daemon.topology import GUARDIAN
 from chancel.errors import LinkClosed
 from chancel.lab.lab import Host, Task
 
@@ -57,7 +58,7 @@ class Machine(Protocol):
 
 def default_users() -> dict[str, str]:
     """Who each process becomes: as root of a mere user namespace there is nobody else."""
-    return dict.fromkeys(DUTIES, USER) if places.is_machine_root() else {}
+    return dict.fromkeys(PROCESSES[Mode.TUNNEL], USER) if places.is_machine_root() else {}
 
 
 class End:

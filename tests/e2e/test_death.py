@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chancel.daemon.topology import DUTIES, GUARDIAN
+from chancel.daemon.config_types import PROCESSES, Mode
+from chancel.daemon.topology import GUARDIAN
 from tests.e2e.ends import END_LIMIT_S, Pair, eventually, is_alive
 
 RESUME_LIMIT_S = 10.0
@@ -23,7 +24,7 @@ def running(pair: Pair) -> Iterator[Pair]:
     assert pair.stop() == [0, 0]
 
 
-@pytest.mark.parametrize("victim", [*DUTIES, GUARDIAN])
+@pytest.mark.parametrize("victim", [*PROCESSES[Mode.TUNNEL], GUARDIAN])
 def test_a_group_ends_with_any_of_its_processes(running: Pair, victim: str) -> None:
     left = running.left
     if left.has_ended():  # under an earlier test that failed

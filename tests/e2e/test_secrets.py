@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chancel.daemon.topology import DUTIES
+from chancel.daemon.config_types import PROCESSES, Mode
 from tests.e2e.ends import Pair
 
 MAX_REGION_BYTES = 64 << 20
@@ -55,7 +55,7 @@ def test_nothing_that_is_said_or_shown_has_the_secret(running: Pair) -> None:
             assert not found_in(running.key, *shown)
 
 
-@pytest.mark.parametrize("duty", [*DUTIES, "guardian"])
+@pytest.mark.parametrize("duty", [*PROCESSES[Mode.TUNNEL], "guardian"])
 def test_no_memory_has_the_secret(running: Pair, duty: str) -> None:
     """Not even that of chapel, which keeps it masked between two uses."""
     pid = running.left.processes()[duty]
@@ -66,7 +66,7 @@ def test_no_memory_has_the_secret(running: Pair, duty: str) -> None:
 
 def test_no_process_can_leave_a_core_or_gain_rights(running: Pair) -> None:
     processes = running.left.processes()
-    for duty in DUTIES:
+    for duty in PROCESSES[Mode.TUNNEL]:
         process = Path(f"/proc/{processes[duty]}")
         limits = (process / "limits").read_text()
         assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)

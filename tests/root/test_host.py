@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from chancel.daemon import places
-from chancel.daemon.topology import DUTIES
+from chancel.daemon.config_types import PROCESSES, Mode
 from tests.e2e.ends import END_LIMIT_S, End, eventually, is_alive
 from tests.root.machine import CABLE, neighbours
 
@@ -27,6 +27,8 @@ HERE, THERE = "198.18.77.1", "198.18.77.2"
 INNER_HERE, INNER_THERE = "198.19.77.1", "198.19.77.2"
 NAME = "chancel-t0"
 TCP_BYTES = 5_000_000
+
+DUTIES = PROCESSES[Mode.TUNNEL]
 
 
 def distinct_users() -> dict[str, str]:

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from chancel.daemon import linux, logs, privileges
+from chancel.daemon.config_types import KEEPER
 from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
-from chancel.daemon.topology import BOARD_READERS, BOARDS, KEY_LINKS, LANES, RINGS, Wiring
+from chancel.daemon.topology import Wiring
 from chancel.errors import LinkClosed
 
 Make = Callable[[Process], Duty]
 
-COLLECTING = frozenset({"control", "chapel"})
+COLLECTING = frozenset({"control", *KEEPER.values()})
 """Duties that keep the cycle collector: they make few objects, and the others make no cycles."""
 
 _STANDARD = frozenset({0, 1, 2})
@@ -41,7 +42,7 @@ def run(name: str, wiring: Wiring, make: Make, user: Identity | None, guardian: 
     try:
         logs.setup(name)
         _settle(name, guardian)
-        _close_all_but(own_descriptors(name, wiring))
+        _close_all_but(wiring.own_descriptors(name))
         process = Process(name, wiring)
         privileges.drop(user)
         _die_with(guardian)
@@ -77,23 +78,6 @@ def _die_with(guardian: int) -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != guardian:
         raise LinkClosed("the guardian is gone")
-
-
-def own_descriptors(name: str, wiring: Wiring) -> frozenset[int]:
-    """The descriptors of the wiring that belong to the process ``name``, by the tables."""
-    own = [wiring.guardian_links[name][1].fileno(), wiring.bells[name].fileno()]
-    own += [wiring.bells[listener].fileno() for listener in RINGS.get(name, ())]
-    for lane, spec in LANES.items():
-        ends = wiring.lanes[lane]
-        if name == spec.writer:
-            own += [ends.memory, ends.writer.fileno()]
-        elif name == spec.reader:
-            own += [ends.memory, ends.reader.fileno()]
-    for link, owners in KEY_LINKS.items():
-        if name in owners:
-            own.append(wiring.key_links[link][owners.index(name)].fileno())
-    own += [wiring.boards[owner] for owner in BOARDS if name in (owner, *BOARD_READERS[owner])]
-    return frozenset(own)
 
 
 def _close_all_but(own: frozenset[int]) -> None:

@@ -1,4 +1,4 @@
-"""Reading a tunnel's configuration file: the grammar of the sanctum daemon, in tunnel mode.
+"""Reading a tunnel's configuration file: the grammar of the sanctum daemon, without a cathedral.
 
 :func:`parse` takes text, :func:`load` a path, :func:`load_descriptor` an open file that another
 process handed over. All return a :class:`TunnelConfig` or raise :class:`ConfigError`, one line
@@ -12,18 +12,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from pathlib import Path
-from types import MappingProxyType
 
+from chancel.daemon.config_checks import finish
 from chancel.daemon.config_directives import Draft, apply, unknown
 from chancel.daemon.config_group import check_group, check_users
 from chancel.daemon.config_lines import directives
-from chancel.daemon.config_secret import check_secret
 from chancel.daemon.config_types import ControlSocket, TunnelConfig
 from chancel.daemon.config_values import Refused
 from chancel.errors import ConfigError
-from chancel.wire.types import FlockId, Flocks
 
 __all__ = [
     "ControlSocket",
@@ -37,8 +34,6 @@ __all__ = [
 
 MAX_FILE_BYTES = 1 << 20
 """A file that is larger is no configuration; it may come from another process."""
-
-_NO_ADDRESS = IPv4Address(0)
 
 
 def load(path: Path) -> TunnelConfig:
@@ -63,7 +58,7 @@ def parse(text: str, file: str) -> TunnelConfig:
             apply(draft, name, value)
         except Refused as refused:
             raise ConfigError(file, line, name, str(refused)) from None
-    return _finish(draft, file)
+    return finish(draft, file)
 
 
 def _load(name: str, open_file: Callable[[], int]) -> TunnelConfig:
@@ -78,43 +73,3 @@ def _load(name: str, open_file: Callable[[], int]) -> TunnelConfig:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(name, None, None, f"too large (expected at most {MAX_FILE_BYTES} bytes)")
     return parse(data.decode(errors="surrogateescape"), name)
-
-
-def _finish(draft: Draft, file: str) -> TunnelConfig:
-    """The checks after the last line, in the order of the reference."""
-    if draft.instance is None:
-        raise ConfigError(file, None, "instance", "missing (expected instance NAME)")
-    if draft.secret is None:
-        raise ConfigError(file, None, "secret", "missing (expected secret PATH)")
-    if draft.tunnel is None:
-        raise ConfigError(file, None, "tunnel", "missing (expected tunnel ip/length MTU)")
-    if draft.tunnel.ip == _NO_ADDRESS:
-        problem = "0.0.0.0 is no address for a tunnel (expected ip/length MTU)"
-        raise ConfigError(file, draft.lines["tunnel"], "tunnel", problem)
-    try:
-        check_secret(draft.secret, draft.run_as.get("chapel"))
-    except Refused as refused:
-        raise ConfigError(file, draft.lines["secret"], "secret", str(refused)) from None
-    return TunnelConfig(
-        file=file,
-        instance=draft.instance,
-        descr=draft.descr,
-        secret=draft.secret,
-        spi_prefix=draft.spi_prefix,
-        tunnel=draft.tunnel,
-        mtu=draft.mtu,
-        mtu_discovery=draft.mtu_discovery,
-        local=draft.local,
-        peer=draft.peer,
-        routes=tuple(draft.routes),
-        accepts=tuple(draft.accepts),
-        run_as=MappingProxyType(draft.run_as),
-        control=draft.control,
-        pidfile=draft.pidfile,
-        flocks=Flocks(
-            FlockId(draft.flock),
-            FlockId(draft.flock if draft.flock_dst is None else draft.flock_dst),
-        ),
-        offload=draft.offload,
-        lines=MappingProxyType(draft.lines),
-    )

@@ -10,17 +10,18 @@ import dataclasses
 import difflib
 import pwd
 from collections.abc import Callable
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
+from typing import TypeVar
 
 from chancel.daemon import config_values as values
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import (
-    MAX_MTU,
-    MIN_MTU,
-    OVERHEAD_BYTES,
-    TUNNEL_PROCESSES,
+    PROCESSES,
     ControlSocket,
+    Mode,
+    Network,
+    ProfileName,
 )
 from chancel.daemon.config_values import Refused
 from chancel.wire.types import Address
@@ -32,30 +33,53 @@ MAX_SOCKET_PATH_BYTES = 107
 """What ``struct sockaddr_un`` holds."""
 
 ANY = Address("0.0.0.0", 0)  # noqa: S104 - the meaning of no `local` line
+ANY6 = Address("::", 0)
+"""The meaning of no ``local`` line where the peer has an IPv6 address."""
 
-LATER_MODES = ("pilgrim", "shrine", "cathedral", "liturgy")
+E = TypeVar("E", Mode, ProfileName)
 
-PROCESSES = (*TUNNEL_PROCESSES, *LATER_MODES, "bishop")
+MAX_INTERFACE_CHARS = 15
+"""Of the name of a bridge, as of any network interface."""
+
+MTU_RANGE = (576, 1522)
+"""Of a number in a ``tunnel`` line; what the other lines leave of it is checked after the last."""
+
+LATER_MODES = ("cathedral", "liturgy")
+
+ALL_PROCESSES = (
+    *dict.fromkeys(process for mode in Mode for process in PROCESSES[mode]),
+    *LATER_MODES,
+    "bishop",
+)
+"""Whatever a ``run`` line may name; those that a mode doesn't start are ignored."""
 
 
 @dataclasses.dataclass(slots=True)
 class Draft:
     """What has been read of a file so far, up to and including ``line``.
 
-    ``lines`` remembers where each directive stands (see :class:`TunnelConfig`).
+    ``mtu`` is ``None`` for ``auto``. ``lines`` remembers where each directive stands (see
+    :class:`TunnelConfig`).
     """
 
     instance: str | None = None
     descr: str = ""
     secret: Path | None = None
     spi_prefix: int = 0
+    mode: Mode = Mode.TUNNEL
     tunnel: IPv4Interface | None = None
-    mtu: int = MAX_MTU
-    mtu_discovery: bool = True
+    tunnel6: IPv6Interface | None = None
+    mtu: int | None = None
+    tap: bool = False
+    bridge: str | None = None
+    tfc: bool = False
+    shroud: bool = False
+    profile: ProfileName = ProfileName.CURRENT
+    encapsulation: Path | None = None
     local: Address = ANY
     peer: Address | None = None
-    routes: list[IPv4Network] = dataclasses.field(default_factory=list)
-    accepts: list[IPv4Network] = dataclasses.field(default_factory=list)
+    routes: list[Network] = dataclasses.field(default_factory=list)
+    accepts: list[Network] = dataclasses.field(default_factory=list)
     run_as: dict[str, str] = dataclasses.field(default_factory=dict)
     control: ControlSocket | None = None
     pidfile: Path | None = None
@@ -85,19 +109,53 @@ def _later(_draft: Draft, _value: str) -> None:
     raise Refused("not yet supported (expected no such line in this release)")
 
 
-def _only(yes: str, no: str) -> Callable[[Draft, str], None]:
-    def directive(_draft: Draft, value: str) -> None:
-        if values.choice(value, yes, no):
-            raise Refused(f"{quoted(yes)} is not yet supported (expected {no})")
-
-    return directive
-
-
-def _mode(_draft: Draft, value: str) -> None:
+def _mode(draft: Draft, value: str) -> None:
     if value in LATER_MODES:
-        raise Refused(f"{quoted(value)} is not yet supported (expected tunnel)")
-    if value not in {"tunnel", "default"}:
-        raise Refused(f"{quoted(value)} is unknown (expected tunnel)")
+        raise Refused(f"{quoted(value)} is not yet supported (expected {', '.join(Mode)})")
+    draft.mode = _member(Mode, Mode.TUNNEL if value == "default" else value)
+
+
+def _member(kind: type[E], value: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        expected = " or ".join((", ".join(list(kind)[:-1]), list(kind)[-1]))
+        raise Refused(f"{quoted(value)} is unknown (expected {expected})") from None
+
+
+def _tap(draft: Draft, value: str) -> None:
+    draft.tap = values.choice(value, "yes", "no")
+
+
+def _bridge(draft: Draft, value: str) -> None:
+    _once(draft, "bridge")
+    if not 0 < len(value.encode(errors="surrogatepass")) <= MAX_INTERFACE_CHARS or not (
+        value.isprintable() and set(value).isdisjoint("/: ") and value not in {".", ".."}
+    ):
+        raise Refused(f"{quoted(value)} is no interface name (expected at most 15 characters)")
+    draft.bridge = value
+
+
+def _tfc(draft: Draft, value: str) -> None:
+    draft.tfc = values.choice(value, "on", "off")
+
+
+def _shroud(draft: Draft, value: str) -> None:
+    draft.shroud = values.choice(value, "yes", "no")
+
+
+def _profile(draft: Draft, value: str) -> None:
+    draft.profile = _member(ProfileName, value)
+
+
+def _encapsulation(draft: Draft, value: str) -> None:
+    _once(draft, "encapsulation")
+    draft.encapsulation = Path(value)
+
+
+def _once(draft: Draft, name: str) -> None:
+    if name in draft.lines:
+        raise Refused(f"already set on line {draft.lines[name]} (expected once)")
 
 
 def _instance(draft: Draft, value: str) -> None:
@@ -109,14 +167,12 @@ def _descr(draft: Draft, value: str) -> None:
 
 
 def _secret(draft: Draft, value: str) -> None:
-    if draft.secret is not None:
-        raise Refused(f"already set on line {draft.lines['secret']} (expected once)")
+    _once(draft, "secret")
     draft.secret = Path(value)
 
 
 def _pidfile(draft: Draft, value: str) -> None:
-    if draft.pidfile is not None:
-        raise Refused(f"already set on line {draft.lines['pidfile']} (expected once)")
+    _once(draft, "pidfile")
     draft.pidfile = Path(value)
 
 
@@ -130,17 +186,20 @@ def _tunnel(draft: Draft, value: str) -> None:
     if not blank:
         raise Refused(f"{quoted(value)} has no MTU (expected ip/length MTU, or ip/length auto)")
     draft.tunnel = values.interface(where)
-    draft.mtu_discovery = size == "auto"
-    if draft.mtu_discovery:
-        draft.mtu = MAX_MTU
+    if size == "auto":
+        draft.mtu = None
         return
     try:
-        draft.mtu = values.decimal(size, MIN_MTU, MAX_MTU)
+        draft.mtu = values.decimal(size, *MTU_RANGE)
     except Refused:
+        lowest, highest = MTU_RANGE
         raise Refused(
-            f"MTU {quoted(size)} is out of range"
-            f" (expected {MIN_MTU} to {MAX_MTU}, as a packet costs {OVERHEAD_BYTES} bytes, or auto)"
+            f"MTU {quoted(size)} is out of range (expected {lowest} to {highest}, or auto)"
         ) from None
+
+
+def _tunnel6(draft: Draft, value: str) -> None:
+    draft.tunnel6 = values.interface6(value)
 
 
 def _local(draft: Draft, value: str) -> None:
@@ -152,7 +211,7 @@ def _peer(draft: Draft, value: str) -> None:
     if value == "auto":
         return
     peer = values.address(value)
-    if peer.host == ANY.host:
+    if peer.host in {ANY.host, ANY6.host}:
         return
     if peer.port == 0:
         raise Refused(f"{quoted(value)} has port 0 (expected ip:port, or auto)")
@@ -180,8 +239,8 @@ def _run(draft: Draft, value: str) -> None:
             pass
         case _:
             raise Refused(f"{quoted(value)} is invalid (expected PROCESS as USER)")
-    if process not in PROCESSES:
-        raise Refused(f"process {quoted(process)} is unknown (expected {', '.join(PROCESSES)})")
+    if process not in ALL_PROCESSES:
+        raise Refused(f"process {quoted(process)} is unknown (expected {', '.join(ALL_PROCESSES)})")
     if len(user) > values.MAX_WORD_CHARS:
         limit = values.MAX_WORD_CHARS
         raise Refused(f"user {quoted(user)} is too long (expected at most {limit} characters)")
@@ -232,10 +291,10 @@ _DIRECTIVES: dict[str, Callable[[Draft, str], None]] = {
     "kek": _later,
     "spi": _spi,
     "tunnel": _tunnel,
-    "tap": _only("yes", "no"),
-    "bridge": _later,
-    "tfc": _only("on", "off"),
-    "shroud": _only("yes", "no"),
+    "tap": _tap,
+    "bridge": _bridge,
+    "tfc": _tfc,
+    "shroud": _shroud,
     "local": _local,
     "peer": _peer,
     "route": _route,
@@ -261,5 +320,7 @@ _DIRECTIVES: dict[str, Callable[[Draft, str], None]] = {
     "liturgy_discoverable": _later,
     # Chancel's own; the sanctum daemon refuses a file that has them.
     "offload": _offload,
-    "profile": _later,
+    "profile": _profile,
+    "encapsulation": _encapsulation,
+    "tunnel6": _tunnel6,
 }

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
-from chancel.daemon.config_directives import ANY, user_exists
+from chancel.daemon.config_directives import ANY, ANY6, user_exists
 from chancel.daemon.config_lines import quoted
-from chancel.daemon.config_types import TUNNEL_PROCESSES, TunnelConfig
+from chancel.daemon.config_types import PROCESSES, TunnelConfig
 from chancel.wire.types import Address
 
 
 def check_group(configs: Sequence[TunnelConfig]) -> None:
-    """Refuse files that can't share a group; raises :class:`ConfigError` naming two of them.
-
-    All files are in tunnel mode, the only one of this release, so their modes never differ.
-    """
+    """Refuse files that can't share a group; raises :class:`ConfigError` naming two of them."""
     for earlier, later in combinations(configs, 2):
+        _check_modes(earlier, later)
         _check_users_agree(earlier, later)
         _check_sockets(earlier, later)
         _check_networks(earlier, later)
@@ -27,7 +25,7 @@ def check_group(configs: Sequence[TunnelConfig]) -> None:
 def check_users(configs: Iterable[TunnelConfig]) -> None:
     """Refuse files that don't name an existing user for each process; only root needs them."""
     for config in configs:
-        for process in TUNNEL_PROCESSES:
+        for process in PROCESSES[config.mode]:
             user = config.run_as.get(process)
             if user is None:
                 problem = f"no user for {process} (expected a line: run {process} as USER)"
@@ -62,8 +60,19 @@ def _check_unique(
         seen[value] = config
 
 
+def _check_modes(earlier: TunnelConfig, later: TunnelConfig) -> None:
+    """A group has the processes of one mode, so that a one-way end has no way back at all."""
+    if earlier.mode is not later.mode:
+        place = earlier.place("mode")
+        problem = (
+            f"{later.mode} can't share processes with {earlier.mode} in {place}"
+            " (expected one mode, or a group of its own)"
+        )
+        raise later.refusal("mode", problem)
+
+
 def _check_users_agree(earlier: TunnelConfig, later: TunnelConfig) -> None:
-    for process in TUNNEL_PROCESSES:
+    for process in PROCESSES[earlier.mode]:
         one, other = earlier.run_as.get(process), later.run_as.get(process)
         if one != other and one is not None and other is not None:
             key = f"run {process}"
@@ -74,9 +83,12 @@ def _check_users_agree(earlier: TunnelConfig, later: TunnelConfig) -> None:
             raise later.refusal("run", problem, key)
 
 
+_ANYWHERE = frozenset({ANY.host, ANY6.host})
+
+
 def _same_socket(one: Address, other: Address) -> bool:
     hosts = {one.host, other.host}
-    return one.port == other.port != 0 and (len(hosts) == 1 or ANY.host in hosts)
+    return one.port == other.port != 0 and (len(hosts) == 1 or not hosts.isdisjoint(_ANYWHERE))
 
 
 def _check_sockets(earlier: TunnelConfig, later: TunnelConfig) -> None:
@@ -89,12 +101,12 @@ def _check_sockets(earlier: TunnelConfig, later: TunnelConfig) -> None:
 
 
 def _check_networks(earlier: TunnelConfig, later: TunnelConfig) -> None:
-    mine, theirs = later.tunnel.network, earlier.tunnel.network
-    if mine.overlaps(theirs):
-        problem = (
-            f"{mine} overlaps with {theirs} of {earlier.place('tunnel')} (expected another network)"
-        )
-        raise later.refusal("tunnel", problem)
+    for mine, theirs in product(later.networks, earlier.networks):
+        if mine.version == theirs.version and mine.overlaps(theirs):
+            directive = "tunnel" if mine.version == 4 else "tunnel6"
+            place = earlier.place(directive)
+            problem = f"{mine} overlaps with {theirs} of {place} (expected another network)"
+            raise later.refusal(directive, problem)
     for route in later.routes:
         if route in earlier.routes:
             key = f"route {route}"

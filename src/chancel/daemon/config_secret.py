@@ -23,10 +23,10 @@ MAX_PATH_CHARS = 4096
 _MADE = "expected a file made by `chancel keygen`"
 
 
-def check_secret(path: Path, chapel_user: str | None) -> None:
+def check_secret(path: Path, keeper_user: str | None) -> None:
     """Raise :class:`Refused`, with the remedy, unless the file can hold a secret of ours.
 
-    Its owner may be root, this user, or ``chapel_user``, as whom the process that makes keys runs.
+    Its owner may be root, this user, or ``keeper_user``, as whom the process that makes keys runs.
     """
     shown = quoted(str(path), MAX_PATH_CHARS)
     try:
@@ -43,7 +43,7 @@ def check_secret(path: Path, chapel_user: str | None) -> None:
     if found.st_mode & 0o077:
         remedy = f"chmod 600 {shlex.quote(str(path))}" if str(path).isprintable() else "chmod 600"
         raise Refused(f"{shown} is accessible by others (expected mode 0600: {remedy})")
-    if found.st_uid not in _trusted_owners(chapel_user):
+    if found.st_uid not in _trusted_owners(keeper_user):
         raise Refused(f"{shown} belongs to user {found.st_uid} (expected yourself or root)")
     if found.st_size < SECRET_BYTES:
         raise Refused(f"{shown} has {found.st_size} bytes (expected at least {SECRET_BYTES})")
@@ -51,11 +51,11 @@ def check_secret(path: Path, chapel_user: str | None) -> None:
         raise Refused(f"everyone can replace {shown} (expected a directory of your own)")
 
 
-def _trusted_owners(chapel_user: str | None) -> set[int]:
+def _trusted_owners(keeper_user: str | None) -> set[int]:
     owners = {0, os.geteuid()}
-    if chapel_user is not None:
+    if keeper_user is not None:
         try:
-            owners.add(pwd.getpwnam(chapel_user).pw_uid)
+            owners.add(pwd.getpwnam(keeper_user).pw_uid)
         except (KeyError, ValueError):
             return owners
     return owners

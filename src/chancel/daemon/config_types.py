@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,28 +13,73 @@ from typing import NamedTuple
 from chancel.errors import ConfigError
 from chancel.wire.types import Address, Flocks
 
+Network = IPv4Network | IPv6Network
+
 MAX_DATAGRAM_BYTES = 1500
 """The largest packet on the outside interface."""
 
 OVERHEAD_BYTES = 78
 """IPv4 20, UDP 8, traffic header 32, tail 2, tag 16."""
 
+SHROUD_OVERHEAD_BYTES = 49
+"""A shroud's header and its end mark (protocol section 12.2.1)."""
+
+IPV6_OVERHEAD_BYTES = 20
+"""What an IPv6 header outside is longer than one of IPv4."""
+
 MIN_MTU = 623
 """The size of an offer: a path that carries less can't carry a key exchange."""
 
+MIN_MTU_IPV6 = 1280
+"""Below it the kernel has no IPv6 on a device (RFC 8200)."""
+
 MAX_MTU = MAX_DATAGRAM_BYTES - OVERHEAD_BYTES
 
-TUNNEL_PROCESSES = (
-    "control",
-    "purgatory-rx",
-    "purgatory-tx",
-    "heaven-rx",
-    "bless",
-    "heaven-tx",
-    "confess",
-    "chapel",
+LEGACY_MTU = (576, 1500)
+"""What release 0.9.20 allows; it never takes its own overhead off."""
+
+
+class Mode(enum.StrEnum):
+    """What a tunnel is for; the value is the word in the file."""
+
+    TUNNEL = "tunnel"
+    """Both directions, with a key exchange."""
+    PILGRIM = "pilgrim"
+    """A one-way sender, which announces its key."""
+    SHRINE = "shrine"
+    """A one-way receiver."""
+
+
+class ProfileName(enum.StrEnum):
+    """Which wire is spoken; the value is the word in the file."""
+
+    CURRENT = "current"
+    LEGACY = "0.9"
+    """Release 0.9.20 (protocol section 15)."""
+
+
+PROCESSES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
+    {
+        Mode.TUNNEL: (
+            "control",
+            "purgatory-rx",
+            "purgatory-tx",
+            "heaven-rx",
+            "bless",
+            "heaven-tx",
+            "confess",
+            "chapel",
+        ),
+        Mode.PILGRIM: ("control", "purgatory-tx", "heaven-rx", "bless", "pilgrim"),
+        Mode.SHRINE: ("control", "purgatory-rx", "heaven-tx", "confess", "shrine"),
+    }
 )
-"""The processes of a tunnel that ``run X as USER`` names (their duties: ``chancel.daemon``)."""
+"""The processes of each mode, in the order in which they start, as ``run X as USER`` names them."""
+
+KEEPER: Mapping[Mode, str] = MappingProxyType(
+    {Mode.TUNNEL: "chapel", Mode.PILGRIM: "pilgrim", Mode.SHRINE: "shrine"}
+)
+"""The one process of each mode that reads secrets and makes keys."""
 
 
 class ControlSocket(NamedTuple):
@@ -47,9 +93,12 @@ class ControlSocket(NamedTuple):
 class TunnelConfig:
     """One tunnel, as its file describes it. Everything in it has been checked.
 
-    ``mtu`` is the tunnel's MTU in bytes, and where discovery starts when ``mtu_discovery`` is set.
-    ``peer`` is ``None`` for a peer that is learnt from its first authentic packet. ``run_as`` maps
-    a process to its user. ``spi_prefix`` is the upper half of every SPI chosen by this side.
+    ``tunnel`` is ``None`` for a TAP device, which has no address; ``tunnel6`` is an IPv6 address
+    beside it. ``mtu`` is the tunnel's MTU in bytes, and where discovery starts when
+    ``mtu_discovery`` is set. ``peer`` is ``None`` for a peer that is learnt from its first
+    authentic packet. ``run_as`` maps a process to its user. ``spi_prefix`` is the upper half of
+    every SPI chosen by this side. ``encapsulation`` names the file with the key of release 0.9.20's
+    own masking.
     """
 
     file: str
@@ -57,22 +106,35 @@ class TunnelConfig:
     descr: str
     secret: Path
     spi_prefix: int
-    tunnel: IPv4Interface
+    tunnel: IPv4Interface | None
     mtu: int
     mtu_discovery: bool
     local: Address
     peer: Address | None
-    routes: tuple[IPv4Network, ...]
-    accepts: tuple[IPv4Network, ...]
+    routes: tuple[Network, ...]
+    accepts: tuple[Network, ...]
     run_as: Mapping[str, str]
     control: ControlSocket | None
     pidfile: Path | None
     flocks: Flocks
     offload: bool
+    mode: Mode = Mode.TUNNEL
+    tunnel6: IPv6Interface | None = None
+    tap: bool = False
+    bridge: str | None = None
+    tfc: bool = False
+    shroud: bool = False
+    profile: ProfileName = ProfileName.CURRENT
+    encapsulation: Path | None = None
     lines: Mapping[str, int] = dataclasses.field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )
     """Where each directive stands, for messages: by name, or ``route NET`` and ``run PROCESS``."""
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks of the device's own addresses."""
+        return tuple(own.network for own in (self.tunnel, self.tunnel6) if own is not None)
 
     def refusal(self, directive: str, problem: str, key: str | None = None) -> ConfigError:
         """An error at the place of ``directive``; ``key`` finds one of several such lines."""

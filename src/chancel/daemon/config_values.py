@@ -8,9 +8,10 @@ its leniency (hexadecimal numbers are read as by C's ``scanf``) they follow it.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from chancel.daemon.config_lines import quoted
+from chancel.daemon.config_types import Network
 from chancel.wire.types import Address
 
 MAX_WORD_CHARS = 31
@@ -69,25 +70,52 @@ def ipv4(text: str) -> IPv4Address:
         raise Refused(f"{quoted(text)} is no IPv4 address (expected 192.0.2.1)") from None
 
 
+def ipv6(text: str) -> IPv6Address:
+    """An IPv6 address without a zone."""
+    try:
+        found = IPv6Address(text)
+    except ValueError:
+        raise Refused(f"{quoted(text)} is no IPv6 address (expected 2001:db8::1)") from None
+    if found.scope_id is not None:
+        raise Refused(f"{quoted(text)} names an interface (expected a global address)")
+    return found
+
+
 def address(text: str) -> Address:
-    """``ip:port``; an empty port is 0."""
-    host, colon, port = text.partition(":")
+    """``ip:port``, or ``[ip]:port`` for IPv6; an empty port is 0."""
+    if text.startswith("["):
+        host, colon, port = text[1:].partition("]:")
+        parsed = str(ipv6(host)) if colon else ""
+    else:
+        host, colon, port = text.partition(":")
+        parsed = str(ipv4(host)) if colon else ""
     if not colon:
-        raise Refused(f"{quoted(text)} has no port (expected ip:port)")
-    return Address(str(ipv4(host)), decimal(port, 0, 0xFFFF) if port else 0)
+        raise Refused(f"{quoted(text)} has no port (expected ip:port, or [ip]:port)")
+    return Address(parsed, decimal(port, 0, 0xFFFF) if port else 0)
 
 
 def interface(text: str) -> IPv4Interface:
-    """``ip/length``: an address together with its network."""
-    host, slash, length = text.partition("/")
-    if not slash:
-        raise Refused(f"{quoted(text)} is missing a netmask (expected ip/length)")
+    """``ip/length``: an IPv4 address together with its network."""
+    host, length = _slashed(text)
     return IPv4Interface((ipv4(host), decimal(length, 0, 32)))
 
 
-def network(text: str, *, strict: bool) -> IPv4Network:
-    """``net/length``; host bits are refused when ``strict``, cleared otherwise."""
-    given = interface(text)
+def interface6(text: str) -> IPv6Interface:
+    """``ip/length``: an IPv6 address together with its network."""
+    host, length = _slashed(text)
+    return IPv6Interface((ipv6(host), decimal(length, 0, 128)))
+
+
+def network(text: str, *, strict: bool) -> Network:
+    """``net/length``, IPv4 or IPv6; host bits are refused when ``strict``, cleared otherwise."""
+    given = interface6(text) if ":" in text else interface(text)
     if strict and given.ip != given.network.network_address:
         raise Refused(f"{quoted(text)} has host bits set (expected {given.network})")
     return given.network
+
+
+def _slashed(text: str) -> tuple[str, str]:
+    host, slash, length = text.partition("/")
+    if not slash:
+        raise Refused(f"{quoted(text)} is missing a netmask (expected ip/length)")
+    return host, length

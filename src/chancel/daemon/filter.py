@@ -7,12 +7,12 @@ network named by ``accept``.
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from collections.abc import Iterable
 
 import numpy as np
 
+from chancel.daemon.config_types import Network
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.wire.drop import Drop
@@ -27,12 +27,11 @@ _MAX_REMEMBERED = 4096
 class InnerFilter:
     """Judges inner packets of one tunnel."""
 
-    def __init__(
-        self, tunnel: ipaddress.IPv4Interface, accepts: Iterable[ipaddress.IPv4Network]
-    ) -> None:
+    def __init__(self, networks: Iterable[Network]) -> None:
         self._networks = [
             (int(network.network_address), int(network.netmask))
-            for network in (tunnel.network, *accepts)
+            for network in networks
+            if network.version == 4
         ]
         self._allowed: set[bytes] = set()
 

@@ -20,7 +20,7 @@ from chancel.daemon.child import Make
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
 from chancel.daemon.records import HeavenRxRecord
-from chancel.daemon.topology import GUARDIAN, Wiring
+from chancel.daemon.topology import GUARDIAN, Topology, Wiring
 from chancel.errors import ChancelError, LinkClosed
 
 START_LIMIT_S = 60.0
@@ -66,20 +66,27 @@ class Child:
 class Group:
     """All children. Those that read ``bell`` and ``mtu_board`` find them here too."""
 
-    def __init__(self, makers: Mapping[str, Make], users: Mapping[str, Identity]) -> None:
-        """Fork one process for each duty, in the order of ``makers``."""
-        wiring = Wiring.make()
+    def __init__(
+        self, topology: Topology, makers: Mapping[str, Make], users: Mapping[str, Identity]
+    ) -> None:
+        """Fork one process for each duty of the mode."""
+        self.topology = topology
+        wiring = Wiring.make(topology)
         guardian = os.getpid()
         sys.stdout.flush()  # or each child would write it once more
         self.children: dict[str, Child] = {}
-        for name, make in makers.items():
+        for name in topology.duties:
             pid = os.fork()
             if pid == 0:
-                child.run(name, wiring, make, users.get(name), guardian)
+                child.run(name, wiring, makers[name], users.get(name), guardian)
             link = MessageLink(wiring.guardian_links[name][0])
             self.children[name] = Child(name, pid, link)
         self.bell: Bell = wiring.bells[GUARDIAN]
-        self.mtu_board = BoardReader(wiring.boards["heaven-rx"], HeavenRxRecord)
+        self.mtu_board = (
+            BoardReader(wiring.boards["heaven-rx"], HeavenRxRecord)
+            if "heaven-rx" in wiring.boards
+            else None
+        )
         _close_for_good(wiring)
 
     def wait_ready(self) -> None:

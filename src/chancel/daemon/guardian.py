@@ -20,14 +20,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from chancel.daemon import config, logs, places, privileges
+from chancel.daemon import config, logs, places, privileges, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
-from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
 from chancel.daemon.loop import Loop
 from chancel.daemon.privileges import Identity
-from chancel.daemon.topology import ADD_ORDER, DUTIES, GUARDIAN
+from chancel.daemon.topology import GUARDIAN
 from chancel.daemon.tunnel import Tunnel
 from chancel.errors import ChancelError, LocalProtocolError
 
@@ -42,7 +42,7 @@ def run(configs: Sequence[TunnelConfig], runtime_dir: Path) -> int:
     Raises :class:`ChancelError` when the tunnels can't be had; then nothing of them is left.
     """
     check(configs)
-    return serve(configs, runtime_dir, load_duties())
+    return serve(configs, runtime_dir, load_duties(configs[0].mode))
 
 
 def check(configs: Sequence[TunnelConfig]) -> None:
@@ -52,12 +52,12 @@ def check(configs: Sequence[TunnelConfig]) -> None:
         config.check_users(configs)
 
 
-def load_duties() -> dict[str, Make]:
-    """Import every duty once, before the fork; numpy without the threads that we never use."""
+def load_duties(mode: Mode) -> dict[str, Make]:
+    """Import the mode's duties, before the fork; numpy without the threads that we never use."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     return {
         name: importlib.import_module(f"chancel.daemon.duties.{name.replace('-', '_')}").make
-        for name in DUTIES
+        for name in topology.of(mode).duties
     }
 
 
@@ -66,7 +66,7 @@ def serve(configs: Sequence[TunnelConfig], runtime_dir: Path, makers: Mapping[st
     logs.setup(GUARDIAN)
     with _signals() as signals:
         gc.freeze()
-        group = Group(makers, users_of(configs, makers))
+        group = Group(topology.of(configs[0].mode), makers, users_of(configs, makers))
         guardian = Guardian(group, runtime_dir, signals)
         try:
             group.wait_ready()
@@ -158,7 +158,7 @@ class Guardian:
         tunnel = self._tunnels[index] = Tunnel.open(config, self._runtime_dir)
         self._group.tell_control({"tunnel": index, "about": tunnel.about()})
         order = {"do": "add", "tunnel": index, "settings": tunnel.settings().to_json()}
-        for name in ADD_ORDER:
+        for name in self._group.topology.add_order:
             self._group.tell(name, order, tunnel.descriptors_for(name))
         tunnel.handed_over()
         log.info(
@@ -179,7 +179,7 @@ class Guardian:
                 f" (kill {os.getpid()})"
             )
         index = names[instance]
-        for name in reversed(ADD_ORDER):
+        for name in reversed(self._group.topology.add_order):
             self._group.tell(name, {"do": "remove", "tunnel": index})
         self._tunnels.pop(index).close()
         log.info("tunnel removed tunnel=%s", instance)
@@ -225,8 +225,11 @@ class Guardian:
     def _adopt_mtus(self) -> None:
         """heaven-rx has found out what a path carries, and rang."""
         self._group.bell.quiet()
+        board = self._group.mtu_board
+        if board is None:
+            return  # a shrine learns no MTU, and nobody rings
         for index, tunnel in self._tunnels.items():
-            entry = self._group.mtu_board.read(index)
+            entry = board.read(index)
             if entry is None or entry.record.mtu == 0:
                 continue
             try:

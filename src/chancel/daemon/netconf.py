@@ -11,10 +11,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
+from chancel.daemon.config_types import Network
 from chancel.daemon.linux import MachineError
 
 _SIOCSIFMTU = 0x8922
@@ -38,30 +39,32 @@ def netlink() -> Iterator[Any]:
         raise OSError(error.code, os.strerror(error.code)) from error
 
 
-def configure(name: str, tunnel: IPv4Interface, mtu: int, routes: Sequence[IPv4Network]) -> None:
+def configure(name: str, tunnel: IPv4Interface | None, mtu: int, routes: Sequence[Network]) -> None:
     """Give the device its MTU and address, set it up, and route ``routes`` into it.
 
     The connected route of the tunnel's own network comes with the address. Raises
     :class:`MachineError`.
     """
     index = socket.if_nametoindex(name)
-    own = str(tunnel.ip)
     try:
         with netlink() as ip:
             _silence_ipv6(ip, name, index)
             ip.link("set", index=index, mtu=mtu)
-            ip.addr("add", index=index, address=own, local=own, prefixlen=tunnel.network.prefixlen)
+            if tunnel is not None:
+                own, length = str(tunnel.ip), tunnel.network.prefixlen
+                ip.addr("add", index=index, address=own, local=own, prefixlen=length)
             ip.link("set", index=index, state="up")
     except OSError as error:
         raise MachineError(f"address {tunnel} can't be set: {error.strerror}") from error
     for route in routes:
-        _add_route(index, route, own)
+        _add_route(index, route, str(tunnel.ip) if tunnel else None)
 
 
-def _add_route(index: int, route: IPv4Network, gateway: str) -> None:
+def _add_route(index: int, route: Network, gateway: str | None) -> None:
     try:
         with netlink() as ip:
-            ip.route("add", dst=str(route), gateway=gateway, oif=index, proto=_PROTO_STATIC)
+            via = {} if gateway is None else {"gateway": gateway}
+            ip.route("add", dst=str(route), oif=index, proto=_PROTO_STATIC, **via)
     except FileExistsError as error:
         raise MachineError(f"route {route} already exists (see: ip route show {route})") from error
     except OSError as error:

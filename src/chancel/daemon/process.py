@@ -13,7 +13,7 @@ from chancel.daemon.lane import LaneReader, LaneWriter
 from chancel.daemon.link import KeyLink, MessageLink
 from chancel.daemon.loop import Loop
 from chancel.daemon.settings import TunnelSettings
-from chancel.daemon.topology import BOARD_READERS, BOARDS, KEY_LINKS, LANES, RINGS, Wiring
+from chancel.daemon.topology import Wiring
 
 log = logging.getLogger("chancel.daemon")
 
@@ -42,34 +42,43 @@ class Process:
     """A duty's own ends. Maps the memory that its duty needs, and only that."""
 
     def __init__(self, name: str, wiring: Wiring) -> None:
+        topology = wiring.topology
         self.name = name
         self.loop = Loop()
         self.guardian = MessageLink(wiring.guardian_links[name][1])
         self.bell = wiring.bells[name]
         self.writers = {
             lane: LaneWriter(wiring.lanes[lane])
-            for lane, spec in LANES.items()
+            for lane, spec in topology.lanes.items()
             if spec.writer == name
         }
         self.readers = {
             lane: LaneReader(wiring.lanes[lane])
-            for lane, spec in LANES.items()
+            for lane, spec in topology.lanes.items()
             if spec.reader == name
         }
         self.key_links = {
             link: KeyLink(wiring.key_links[link][ends.index(name)])
-            for link, ends in KEY_LINKS.items()
+            for link, ends in topology.key_links.items()
             if name in ends
         }
-        self.board = BoardWriter(wiring.boards[name]) if name in BOARDS else None
+        own = [board for board, spec in topology.boards.items() if spec.owner == name]
+        self.board = BoardWriter(wiring.boards[own[0]]) if own else None
         self.boards: dict[str, BoardReader[Any]] = {
-            owner: BoardReader(wiring.boards[owner], BOARDS[owner])
-            for owner, readers in BOARD_READERS.items()
-            if name in readers
+            board: BoardReader(wiring.boards[board], spec.record)
+            for board, spec in topology.boards.items()
+            if name in spec.readers
         }
         self.hear: Callable[[dict[str, Any]], None] = _puzzled
         """What else the guardian says; control alone is told more than orders."""
-        self._rings = [wiring.bells[other] for other in RINGS.get(name, ())]
+        self._rings = [wiring.bells[other] for other in topology.rings.get(name, ())]
+
+    def record(self, board: str, tunnel: int) -> Any:
+        """What a board says of a tunnel now; ``None`` before it says anything, and in a mode that
+        has no such board."""
+        reader = self.boards.get(board)
+        entry = reader.read(tunnel) if reader else None
+        return entry.record if entry else None
 
     def ring(self) -> None:
         """Wake those who have to look at this process's board now."""

@@ -114,8 +114,8 @@ class HeavenTxRecord(Record):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ChapelRecord(Record):
-    """chapel: how the key exchange stands, and the address the last good offer came from.
+class KeeperRecord(Record):
+    """The keeper: how the key exchange stands, and the address the last good offer came from.
 
     ``state`` and ``reason`` are indices into ``EXCHANGE_STATES`` and ``EXCHANGE_REASONS``.
     ``forgotten_at``: addresses seen before this time no longer count (``peer auto`` after its peer
@@ -142,7 +142,7 @@ EXCHANGE_REASONS = ("", *(reason.value for reason in Reason))
 def current_peer(
     configured: Address | None,
     confess: ConfessRecord | None,
-    chapel: ChapelRecord | None,
+    chapel: KeeperRecord | None,
 ) -> Address | None:
     """Where to send: the newest address an authentic packet came from, else the configured one.
 
@@ -163,10 +163,10 @@ __all__ = [
     "EXCHANGE_STATES",
     "NOWHERE",
     "BlessRecord",
-    "ChapelRecord",
     "ConfessRecord",
     "HeavenRxRecord",
     "HeavenTxRecord",
+    "KeeperRecord",
     "PurgatoryRecord",
     "Record",
     "current_peer",

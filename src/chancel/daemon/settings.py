@@ -6,20 +6,23 @@ import dataclasses
 import ipaddress
 from typing import Any
 
+from chancel.daemon.config_types import Mode, Network, ProfileName
 from chancel.wire.types import Address, FlockId, Flocks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TunnelSettings:
-    """One tunnel. ``secret`` is the path of its shared secret; only chapel opens it.
+    """One tunnel. ``secret`` is the path of its shared secret and ``encapsulation``, unless empty,
+    that of a masking key; only the keeper opens them.
 
+    ``tunnel`` is ``None`` for a TAP device; ``tunnel6`` is an IPv6 address beside it.
     ``frame_header`` is what stands before each IP packet on the device descriptor, between the
     vnet header and the packet: empty for TUN, an Ethernet header for a packet socket.
     """
 
     instance: str
-    tunnel: ipaddress.IPv4Interface
-    accepts: tuple[ipaddress.IPv4Network, ...]
+    tunnel: ipaddress.IPv4Interface | None
+    accepts: tuple[Network, ...]
     mtu: int
     mtu_discovery: bool
     peer: Address | None
@@ -31,12 +34,25 @@ class TunnelSettings:
     tun_uso: bool = False
     udp_gso: bool = True
     udp_gro: bool = True
+    mode: Mode = Mode.TUNNEL
+    tunnel6: ipaddress.IPv6Interface | None = None
+    tap: bool = False
+    tfc: bool = False
+    shroud: bool = False
+    profile: ProfileName = ProfileName.CURRENT
+    encapsulation: str = ""
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Where inner packets may come from and go to: the device's networks and the accepts."""
+        own = (self.tunnel, self.tunnel6)
+        return (*(each.network for each in own if each is not None), *self.accepts)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
         return {
             "instance": self.instance,
-            "tunnel": str(self.tunnel),
+            "tunnel": str(self.tunnel) if self.tunnel else None,
             "accepts": [str(network) for network in self.accepts],
             "mtu": self.mtu,
             "mtu_discovery": self.mtu_discovery,
@@ -49,6 +65,13 @@ class TunnelSettings:
             "tun_uso": self.tun_uso,
             "udp_gso": self.udp_gso,
             "udp_gro": self.udp_gro,
+            "mode": self.mode,
+            "tunnel6": str(self.tunnel6) if self.tunnel6 else None,
+            "tap": self.tap,
+            "tfc": self.tfc,
+            "shroud": self.shroud,
+            "profile": self.profile,
+            "encapsulation": self.encapsulation,
         }
 
     @classmethod
@@ -56,8 +79,8 @@ class TunnelSettings:
         """Inverse of :meth:`to_json`."""
         return cls(
             instance=data["instance"],
-            tunnel=ipaddress.IPv4Interface(data["tunnel"]),
-            accepts=tuple(ipaddress.IPv4Network(text) for text in data["accepts"]),
+            tunnel=ipaddress.IPv4Interface(data["tunnel"]) if data["tunnel"] else None,
+            accepts=tuple(ipaddress.ip_network(text) for text in data["accepts"]),
             mtu=data["mtu"],
             mtu_discovery=data["mtu_discovery"],
             peer=Address(*data["peer"]) if data["peer"] else None,
@@ -69,4 +92,11 @@ class TunnelSettings:
             tun_uso=data["tun_uso"],
             udp_gso=data["udp_gso"],
             udp_gro=data["udp_gro"],
+            mode=Mode(data["mode"]),
+            tunnel6=ipaddress.IPv6Interface(data["tunnel6"]) if data["tunnel6"] else None,
+            tap=data["tap"],
+            tfc=data["tfc"],
+            shroud=data["shroud"],
+            profile=ProfileName(data["profile"]),
+            encapsulation=data["encapsulation"],
         )

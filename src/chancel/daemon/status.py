@@ -18,10 +18,10 @@ from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
     BlessRecord,
-    ChapelRecord,
     ConfessRecord,
     HeavenRxRecord,
     HeavenTxRecord,
+    KeeperRecord,
     Record,
     current_peer,
 )
@@ -52,7 +52,7 @@ class View(NamedTuple):
     bless: BlessRecord
     confess: ConfessRecord
     heaven_tx: HeavenTxRecord
-    chapel: ChapelRecord
+    chapel: KeeperRecord
     drops: dict[str, int]
 
 
@@ -137,7 +137,7 @@ class StatusBook:
         return {
             "instance": settings.instance,
             **tunnel.about,
-            "tunnel": str(settings.tunnel),
+            "tunnel": str(settings.tunnel) if settings.tunnel else None,
             "peer": str(peer) if peer else None,
             "path": _path(peer, settings.peer),
             "mtu": view.heaven_rx.mtu or settings.mtu,
@@ -158,11 +158,11 @@ class StatusBook:
         for entry in entries.values():
             drops.update({str(reason): n for reason, n in entry.drops.items()} if entry else {})
         return View(
-            _record(entries["heaven-rx"], HeavenRxRecord),
-            _record(entries["bless"], BlessRecord),
-            _record(entries["confess"], ConfessRecord),
-            _record(entries["heaven-tx"], HeavenTxRecord),
-            _record(entries["chapel"], ChapelRecord),
+            _record(entries.get("heaven-rx"), HeavenRxRecord),
+            _record(entries.get("bless"), BlessRecord),
+            _record(entries.get("confess"), ConfessRecord),
+            _record(entries.get("heaven-tx"), HeavenTxRecord),
+            _record(entries.get("keeper"), KeeperRecord),
             dict(drops),
         )
 
@@ -213,7 +213,7 @@ def _direction(record: BlessRecord | ConfessRecord, last_at: float, now: float) 
     }
 
 
-def _exchange(chapel: ChapelRecord) -> Answer:
+def _exchange(chapel: KeeperRecord) -> Answer:
     """The reason is that of the exchange at hand; the board keeps it when that is over."""
     state = EXCHANGE_STATES[chapel.state]
     return {

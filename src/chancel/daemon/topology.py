@@ -1,49 +1,41 @@
 """Who is joined to whom: the tables that are the daemon's security policy.
 
 No process has more than one side of a barrier: plaintext (heaven) and network (purgatory) meet only
-through bless and confess, which have no descriptor but lanes, links and boards; keys exist only in
-chapel, bless and confess. The guardian makes everything below before it forks; a child keeps its
-own ends and closes all others.
+through bless and confess, which have no descriptor but lanes, links and boards; traffic keys exist
+only in the keeper, bless and confess. The guardian makes everything below before it forks; a child
+keeps its own ends and closes all others.
+
+The *keeper* is the one process that reads secrets and makes keys: chapel in tunnel mode, pilgrim or
+shrine in the one-way modes. A one-way mode has the same tables with what it has no process for left
+out: a pilgrim's group can't receive, and a shrine's can't send, whatever its processes do.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import socket
 from typing import NamedTuple
 
 from chancel.daemon.bell import Bell
 from chancel.daemon.board import make_board
-from chancel.daemon.config_types import TUNNEL_PROCESSES
+from chancel.daemon.config_types import KEEPER, PROCESSES, Mode
 from chancel.daemon.lane import LaneEnds, make_lane
 from chancel.daemon.link import make_link
 from chancel.daemon.records import (
     BlessRecord,
-    ChapelRecord,
     ConfessRecord,
     HeavenRxRecord,
     HeavenTxRecord,
+    KeeperRecord,
     PurgatoryRecord,
     Record,
 )
 
 GUARDIAN = "guardian"
 
-DUTIES = TUNNEL_PROCESSES
-"""In the order in which they are started (that of the reference)."""
-
-ADD_ORDER = (
-    "heaven-tx",
-    "confess",
-    "purgatory-tx",
-    "bless",
-    "chapel",
-    "control",
-    "heaven-rx",
-    "purgatory-rx",
-)
-"""A tunnel joins from the far ends backwards, so that no batch reaches a process before it is
-known there; it leaves in the opposite order."""
+ROLE = "keeper"
+"""Stands in the tables below for the process that is the keeper of a mode."""
 
 
 class LaneSpec(NamedTuple):
@@ -55,54 +47,144 @@ class LaneSpec(NamedTuple):
     slot_bytes: int
 
 
-LANES: dict[str, LaneSpec] = {
+class LinkSpec(NamedTuple):
+    """A link that carries keys one way."""
+
+    writer: str
+    reader: str
+
+
+class BoardSpec(NamedTuple):
+    """One board: the process that writes it, its records, and who reads it."""
+
+    owner: str
+    record: type[Record]
+    readers: tuple[str, ...]
+
+
+_ADD_ORDER = (
+    "heaven-tx",
+    "confess",
+    "purgatory-tx",
+    "bless",
+    ROLE,
+    "control",
+    "heaven-rx",
+    "purgatory-rx",
+)
+
+_LANES = {
     "bless": LaneSpec("heaven-rx", "bless", 8, 256 * 1024),
     "purgatory": LaneSpec("bless", "purgatory-tx", 8, 256 * 1024),
     "confess": LaneSpec("purgatory-rx", "confess", 8, 256 * 1024),
     "heaven": LaneSpec("confess", "heaven-tx", 8, 256 * 1024),
-    "chapel": LaneSpec("purgatory-rx", "chapel", 8, 64 * 1024),
-    "offer": LaneSpec("chapel", "purgatory-tx", 8, 64 * 1024),
+    "keeper": LaneSpec("purgatory-rx", ROLE, 8, 64 * 1024),
+    "offer": LaneSpec(ROLE, "purgatory-tx", 8, 64 * 1024),
 }
 
-KEY_LINKS: dict[str, tuple[str, str]] = {
-    "send-keys": ("chapel", "bless"),
-    "receive-keys": ("chapel", "confess"),
+_KEY_LINKS = {
+    "send-keys": LinkSpec(ROLE, "bless"),
+    "receive-keys": LinkSpec(ROLE, "confess"),
+    "send-mask": LinkSpec(ROLE, "purgatory-tx"),  # derived keys that mask datagrams, and no others
+    "receive-mask": LinkSpec(ROLE, "purgatory-rx"),
 }
 
-BOARDS: dict[str, type[Record]] = {
-    "heaven-rx": HeavenRxRecord,
-    "bless": BlessRecord,
-    "purgatory-tx": PurgatoryRecord,
-    "purgatory-rx": PurgatoryRecord,
-    "confess": ConfessRecord,
-    "heaven-tx": HeavenTxRecord,
-    "chapel": ChapelRecord,
+_BOARDS = {
+    "heaven-rx": BoardSpec(
+        "heaven-rx",
+        HeavenRxRecord,
+        ("control", "purgatory-tx", GUARDIAN),  # the MTU: for masks, and for the device
+    ),
+    "bless": BoardSpec("bless", BlessRecord, ("control", "heaven-rx")),  # new keys: heartbeats
+    "purgatory-tx": BoardSpec("purgatory-tx", PurgatoryRecord, ("control",)),
+    "purgatory-rx": BoardSpec("purgatory-rx", PurgatoryRecord, ("control",)),
+    "confess": BoardSpec(
+        "confess",
+        ConfessRecord,
+        ("control", ROLE, "purgatory-tx", "heaven-rx"),  # the peer's address, first use of a key
+    ),
+    "heaven-tx": BoardSpec(
+        "heaven-tx",
+        HeavenTxRecord,
+        ("control", "heaven-rx"),  # probes to acknowledge, acknowledgements
+    ),
+    "keeper": BoardSpec(
+        ROLE,
+        KeeperRecord,
+        ("control", "purgatory-tx", "heaven-rx", "confess"),  # the peer's address
+    ),
 }
 
-BOARD_READERS: dict[str, tuple[str, ...]] = {
-    "heaven-rx": ("control", GUARDIAN),  # the guardian sets the device's MTU
-    "bless": ("control", "heaven-rx"),  # a new key calls for heartbeats
-    "purgatory-tx": ("control",),
-    "purgatory-rx": ("control",),
-    "confess": ("control", "chapel", "purgatory-tx", "heaven-rx"),  # the peer's address, first use
-    "heaven-tx": ("control", "heaven-rx"),  # probes to acknowledge, acknowledgements
-    "chapel": ("control", "purgatory-tx", "heaven-rx", "confess"),  # the peer's address
-}
-
-RINGS: dict[str, tuple[str, ...]] = {
+_RINGS = {
     "heaven-rx": (GUARDIAN,),
     "bless": ("heaven-rx",),
-    "confess": ("chapel", "purgatory-tx", "heaven-rx"),
+    "confess": (ROLE, "purgatory-tx", "heaven-rx"),
     "heaven-tx": ("heaven-rx",),
-    "chapel": ("purgatory-tx", "heaven-rx"),
+    ROLE: ("purgatory-tx", "heaven-rx"),
 }
-"""Whose bells a process rings after a change on its board that cannot wait."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Topology:
+    """The tables of one mode."""
+
+    mode: Mode
+    duties: tuple[str, ...]
+    """In the order in which they are started (that of the reference)."""
+    add_order: tuple[str, ...]
+    """A tunnel joins from the far ends backwards, so that no batch reaches a process before it is
+    known there; it leaves in the opposite order."""
+    lanes: dict[str, LaneSpec]
+    key_links: dict[str, LinkSpec]
+    boards: dict[str, BoardSpec]
+    rings: dict[str, tuple[str, ...]]
+    """Whose bells a process rings after a change on its board that cannot wait."""
+
+    @property
+    def keeper(self) -> str:
+        """The process that reads secrets and makes keys."""
+        return KEEPER[self.mode]
+
+
+@functools.cache
+def of(mode: Mode) -> Topology:
+    """The tables of a mode: the full ones without what joins a process that the mode lacks."""
+    duties = PROCESSES[mode]
+    members = {*duties, GUARDIAN}
+
+    def name(role: str) -> str:
+        return KEEPER[mode] if role == ROLE else role
+
+    def names(roles: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name(role) for role in roles if name(role) in members)
+
+    lanes = {
+        lane: spec._replace(writer=name(spec.writer), reader=name(spec.reader))
+        for lane, spec in _LANES.items()
+    }
+    links = {
+        link: LinkSpec(name(spec.writer), name(spec.reader)) for link, spec in _KEY_LINKS.items()
+    }
+    boards = {
+        board: spec._replace(owner=name(spec.owner), readers=names(spec.readers))
+        for board, spec in _BOARDS.items()
+    }
+    return Topology(
+        mode=mode,
+        duties=duties,
+        add_order=names(_ADD_ORDER),
+        lanes={lane: spec for lane, spec in lanes.items() if {*spec[:2]} <= members},
+        key_links={link: spec for link, spec in links.items() if {*spec} <= members},
+        boards={board: spec for board, spec in boards.items() if spec.owner in members},
+        rings={name(role): names(rung) for role, rung in _RINGS.items() if name(role) in members},
+    )
 
 
 @dataclasses.dataclass(slots=True)
 class Wiring:
     """Everything that joins the group, as the guardian makes it before it forks."""
 
+    topology: Topology
     lanes: dict[str, LaneEnds]
     key_links: dict[str, tuple[socket.socket, socket.socket]]
     boards: dict[str, int]
@@ -110,14 +192,34 @@ class Wiring:
     guardian_links: dict[str, tuple[socket.socket, socket.socket]]
 
     @classmethod
-    def make(cls) -> Wiring:
+    def make(cls, topology: Topology) -> Wiring:
         """Make all lanes, links, boards and bells; nothing is mapped yet."""
         return cls(
+            topology=topology,
             lanes={
-                name: make_lane(name, spec.slots, spec.slot_bytes) for name, spec in LANES.items()
+                name: make_lane(name, spec.slots, spec.slot_bytes)
+                for name, spec in topology.lanes.items()
             },
-            key_links={name: make_link() for name in KEY_LINKS},
-            boards={name: make_board(name) for name in BOARDS},
-            bells={name: Bell() for name in (*DUTIES, GUARDIAN)},
-            guardian_links={name: make_link() for name in DUTIES},
+            key_links={name: make_link() for name in topology.key_links},
+            boards={name: make_board(name) for name in topology.boards},
+            bells={name: Bell() for name in (*topology.duties, GUARDIAN)},
+            guardian_links={name: make_link() for name in topology.duties},
         )
+
+    def own_descriptors(self, name: str) -> frozenset[int]:
+        """The descriptors that belong to the process ``name``, by the tables."""
+        own = [self.guardian_links[name][1].fileno(), self.bells[name].fileno()]
+        own += [self.bells[listener].fileno() for listener in self.topology.rings.get(name, ())]
+        for lane, spec in self.topology.lanes.items():
+            ends = self.lanes[lane]
+            if name == spec.writer:
+                own += [ends.memory, ends.writer.fileno()]
+            elif name == spec.reader:
+                own += [ends.memory, ends.reader.fileno()]
+        for link, owners in self.topology.key_links.items():
+            if name in owners:
+                own.append(self.key_links[link][owners.index(name)].fileno())
+        for board, page in self.topology.boards.items():
+            if name in (page.owner, *page.readers):
+                own.append(self.boards[board])
+        return frozenset(own)

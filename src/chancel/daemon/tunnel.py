@@ -99,6 +99,13 @@ class Tunnel:
             tun_uso=self.device.uso,
             udp_gso=self.udp.gso,
             udp_gro=self.udp.gro,
+            mode=self.config.mode,
+            tunnel6=self.config.tunnel6,
+            tap=self.config.tap,
+            tfc=self.config.tfc,
+            shroud=self.config.shroud,
+            profile=self.config.profile,
+            encapsulation=str(self.config.encapsulation or ""),
         )
 
     def about(self) -> dict[str, Any]:

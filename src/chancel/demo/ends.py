@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chancel.daemon import ctl, places
-from chancel.daemon.topology import DUTIES
+from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.errors import LinkClosed
 from chancel.lab.lab import Host, Lab
 
@@ -79,5 +79,5 @@ def _configuration(end: End, peer: End) -> str:
         f"peer {peer.outer}:2333",
     ]
     if places.is_machine_root():
-        lines += [f"run {duty} as {UNPRIVILEGED_USER}" for duty in DUTIES]
+        lines += [f"run {duty} as {UNPRIVILEGED_USER}" for duty in PROCESSES[Mode.TUNNEL]]
     return "\n".join(lines) + "\n"

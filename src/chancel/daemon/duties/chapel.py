@@ -20,8 +20,8 @@ from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
     NOWHERE,
-    ChapelRecord,
     ConfessRecord,
+    KeeperRecord,
     current_peer,
 )
 from chancel.daemon.run import Run, pack_address, unpack_address
@@ -59,11 +59,11 @@ class _Tunnel:
         self.peer = NOWHERE
         self.peer_at = 0.0
 
-    def snapshot(self) -> tuple[ChapelRecord, Counter[Drop]]:
+    def snapshot(self) -> tuple[KeeperRecord, Counter[Drop]]:
         """The board's entry."""
         skew_s = self.exchange.clock_skew_s
         state = "paused" if self.paused else self.exchange.state.value
-        record = ChapelRecord(
+        record = KeeperRecord(
             EXCHANGE_STATES.index(state),
             self.reason,
             self.completed,
@@ -124,7 +124,7 @@ class Chapel:
         self._suite = SystemSuite()
         self._bell = process.bell
         self._confess = process.boards["confess"]
-        self._in = process.readers["chapel"]
+        self._in = process.readers["keeper"]
         self._out = process.writers["offer"]
         self._send_keys = process.key_links["send-keys"]
         self._receive_keys = process.key_links["receive-keys"]

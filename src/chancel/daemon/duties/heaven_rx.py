@@ -70,7 +70,7 @@ class HeavenRx:
 
     def __init__(self, process: Process) -> None:
         self._loop = process.loop
-        self._boards = process.boards
+        self._process = process
         self._bell = process.bell
         self._lane = process.writers["bless"]
         self._views = SlotViews()
@@ -125,15 +125,15 @@ class HeavenRx:
         self._bell.quiet()
         now = time.monotonic()
         for tunnel, entry in self._tunnels.items():
-            bless, confess, heaven_tx, chapel = (
-                board.record if (board := self._boards[name].read(tunnel)) else None
-                for name in ("bless", "confess", "heaven-tx", "chapel")
+            bless, confess, heaven_tx, keeper = (
+                self._process.record(name, tunnel)
+                for name in ("bless", "confess", "heaven-tx", "keeper")
             )
             if bless:
                 entry.see_keys(bless, now)
             if heaven_tx:
                 entry.see_graces(heaven_tx, now)
-            peer = current_peer(entry.settings.peer, confess, chapel)
+            peer = current_peer(entry.settings.peer, confess, keeper)
             if peer != entry.peer:
                 entry.peer = peer
                 entry.graces.path_changed(now)

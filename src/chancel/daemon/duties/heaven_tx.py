@@ -32,7 +32,7 @@ class _Tunnel:
             uso=settings.tun_uso,
             frame_header=settings.frame_header,
         )
-        self.filter = InnerFilter(settings.tunnel, settings.accepts)
+        self.filter = InnerFilter(settings.networks)
         self.heartbeat_at = 0.0
         self.probes = self.probe_size = self.acks = self.ack_size = 0
 

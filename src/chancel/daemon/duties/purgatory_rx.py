@@ -26,7 +26,7 @@ class PurgatoryRx:
     def __init__(self, process: Process) -> None:
         self._loop = process.loop
         self._traffic = process.writers["confess"]
-        self._offers = process.writers["chapel"]
+        self._offers = process.writers["keeper"]
         self._views = SlotViews()
         self._publisher = Publisher(process)
         self._receivers: dict[int, UdpReceiver] = {}
@@ -61,11 +61,11 @@ class PurgatoryRx:
         self._publisher.later(tunnel)
         traffic, offers = split_offers(slot, runs)
         if offers:
-            self._to_chapel(receiver, slot, offers)
+            self._to_keeper(receiver, slot, offers)
         if traffic:
             self._traffic.send(traffic)
 
-    def _to_chapel(self, receiver: UdpReceiver, slot: SlotView, offers: list[Run]) -> None:
+    def _to_keeper(self, receiver: UdpReceiver, slot: SlotView, offers: list[Run]) -> None:
         taken = self._offers.slot()
         if taken is None:
             receiver.drop(Drop.OFFER_LIMIT, len(offers))

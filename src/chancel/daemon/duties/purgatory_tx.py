@@ -45,7 +45,7 @@ class PurgatoryTx:
     """The duty of purgatory-tx."""
 
     def __init__(self, process: Process) -> None:
-        self._boards = process.boards
+        self._process = process
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._bell = process.bell
@@ -72,12 +72,10 @@ class PurgatoryTx:
         """An address changed: read where each peer is now."""
         self._bell.quiet()
         for tunnel, entry in self._tunnels.items():
-            confess = self._boards["confess"].read(tunnel)
-            chapel = self._boards["chapel"].read(tunnel)
             entry.peer = current_peer(
                 entry.settings.peer,
-                confess.record if confess else None,
-                chapel.record if chapel else None,
+                self._process.record("confess", tunnel),
+                self._process.record("keeper", tunnel),
             )
 
     def _send(self, lane: LaneReader) -> None:
