@@ -19,6 +19,7 @@ import pytest
 from chancel.daemon import config, guardian, netconf
 from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.daemon.duties import control
+from chancel.daemon.group import GroupBroken
 from chancel.daemon.linux import MachineError
 from chancel.daemon.process import Process
 from chancel.daemon.records import HeavenRxRecord
@@ -150,13 +151,10 @@ def mode_of(fd: int) -> int | None:
 def test_bless_holds_its_ends_and_an_empty_network(in_network: InNetwork, tmp: Path) -> None:
     def test() -> None:
         output = tmp / "output"
-        pid = os.fork()
-        if pid == 0:
-            print_to(output)
-            parsed = [config.parse(text(tmp, 1), "1.conf")]
-            os._exit(guardian.serve(parsed, tmp, MAKERS | {"bless": Witness}))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
-        assert "bless exited (status 1)" in output.read_text()
+        print_to(output)
+        parsed = [config.parse(text(tmp, 1), "1.conf")]
+        with pytest.raises(GroupBroken, match=r"^bless exited \(status 1\)$"):
+            guardian.serve(parsed, tmp, MAKERS | {"bless": Witness})
         # Sockets: two lanes, the keys, the guardian. Memories: two lanes and its board, each held
         # once more by its mapping. Others: epoll, its own bell and heaven-rx's.
         expected = "LookupError: 4 sockets, 6 memories, 3 others, 1 interface"
@@ -349,9 +347,8 @@ def test_a_duty_that_fails_at_start_is_named(in_network: InNetwork, tmp: Path) -
             raise ConfigError("x", None, None, "no such thing")
 
         parsed = [config.parse(text(tmp, 1), "1.conf")]
-        print_to(tmp / "output")
-        assert guardian.serve(parsed, tmp, MAKERS | {"chapel": broken}) == 1
-        assert "[guardian]: chapel exited (status 1)" in (tmp / "output").read_text()
+        with pytest.raises(GroupBroken, match=r"^chapel exited \(status 1\)$"):
+            guardian.serve(parsed, tmp, MAKERS | {"chapel": broken})
 
     in_network(test)
 

@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chancel.daemon import config, logs, places, privileges, topology
@@ -26,23 +26,27 @@ from chancel.daemon.child import Make
 from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
 from chancel.daemon.loop import Loop
+from chancel.daemon.notify import READY, STOPPING, notify
 from chancel.daemon.privileges import Identity
 from chancel.daemon.topology import GUARDIAN
 from chancel.daemon.tunnel import Tunnel
 from chancel.errors import ChancelError, LocalProtocolError
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 log = logging.getLogger("chancel.daemon")
 
 
-def run(configs: Sequence[TunnelConfig], runtime_dir: Path) -> int:
+def run(
+    configs: Sequence[TunnelConfig], runtime_dir: Path, up: Callable[[], None] = lambda: None
+) -> int:
     """Carry these tunnels until a signal comes or a process dies; returns the exit status.
 
-    Raises :class:`ChancelError` when the tunnels can't be had; then nothing of them is left.
+    ``up`` is called once all of them are there. Raises :class:`ChancelError` when they can't be
+    had; then nothing of them is left.
     """
     check(configs)
-    return serve(configs, runtime_dir, load_duties(configs[0].mode))
+    return serve(configs, runtime_dir, load_duties(configs[0].mode), up)
 
 
 def check(configs: Sequence[TunnelConfig]) -> None:
@@ -61,7 +65,12 @@ def load_duties(mode: Mode) -> dict[str, Make]:
     }
 
 
-def serve(configs: Sequence[TunnelConfig], runtime_dir: Path, makers: Mapping[str, Make]) -> int:
+def serve(
+    configs: Sequence[TunnelConfig],
+    runtime_dir: Path,
+    makers: Mapping[str, Make],
+    up: Callable[[], None] = lambda: None,
+) -> int:
     """As :func:`run`, with duties of the caller's choice and files that were checked."""
     logs.setup(GUARDIAN)
     with _signals() as signals:
@@ -71,15 +80,13 @@ def serve(configs: Sequence[TunnelConfig], runtime_dir: Path, makers: Mapping[st
         try:
             group.wait_ready()
             guardian.start(configs)
-            guardian.serve()
-        except GroupBroken as broken:
-            log.error("%s", broken)
-            group.end(0.0)
-            return 1
+            notify(READY)
+            up()
+            return guardian.serve()
         finally:
+            notify(STOPPING)
             group.end(STOP_LIMIT_S)
             guardian.close()
-    return 0
 
 
 def users_of(configs: Sequence[TunnelConfig], duties: Mapping[str, Make]) -> dict[str, Identity]:
@@ -98,7 +105,7 @@ def _signals() -> Iterator[socket.socket]:
     reading, writing = socket.socketpair()
     reading.setblocking(False)
     writing.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
+    before = {number: signal.signal(number, lambda *_: None) for number in STOP_SIGNALS}
     wakeup = signal.set_wakeup_fd(writing.fileno())
     try:
         yield reading
@@ -137,15 +144,21 @@ class Guardian:
             self.add(each)
         log.info("chancel started (pid=%d)", os.getpid())
 
-    def serve(self) -> None:
-        """Until a signal says stop. Raises :class:`GroupBroken` when a process ends."""
+    def serve(self) -> int:
+        """Until a signal says stop, or a process ends; returns the exit status."""
         self._loop.add(self._signals, self._loop.stop)
         for child in self._group.children.values():
             self._loop.add(child.pidfd, self._group.check)
         self._loop.add(self._group.children["control"].link, self._answer)
         self._loop.add(self._group.bell, self._adopt_mtus)
-        self._answer()  # what came while the first tunnels were added
-        self._loop.run()
+        try:
+            self._answer()  # what came while the first tunnels were added
+            self._loop.run()
+        except GroupBroken as broken:
+            log.error("%s", broken)
+            self._group.end(0.0)
+            return 1
+        return 0
 
     def close(self) -> None:
         """Undo what is left of the tunnels, once the processes are gone."""
