@@ -103,7 +103,7 @@ class TestRun:
         other.write_text(tunnel_file.read_text().replace("office", "lab").replace("10.77", "10.78"))
         words = ["run", "-c", str(tunnel_file), "-c", str(other)]
         assert main([*words, "--runtime-dir", str(tmp_path / "run")]) == 1
-        ((configs, directory),) = guardian
+        ((configs, directory, _up),) = guardian
         assert [config.instance for config in configs] == ["office", "lab"]
         assert directory == tmp_path / "run"
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

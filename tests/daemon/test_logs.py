@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 
@@ -25,6 +26,21 @@ def test_a_line(log: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None
     line = capsys.readouterr().out
     expected = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[bless\]: tunnel added tunnel=dm1\n"
     assert re.fullmatch(expected, line)
+
+
+def test_the_journal_needs_no_date(
+    log: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = os.fstat(1)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{output.st_dev}:{output.st_ino}")
+    logs.setup("bless")
+    log.info("tunnel added tunnel=%s", "dm1")
+    log.error("failed")
+    assert capfd.readouterr().out == "<6>[bless]: tunnel added tunnel=dm1\n<3>[bless]: failed\n"
+    monkeypatch.setenv("JOURNAL_STREAM", "1:1")  # somebody else's, inherited
+    logs.setup("bless")
+    log.info("ready")
+    assert capfd.readouterr().out.endswith(" UTC [bless]: ready\n")
 
 
 def test_one_line_for_each_key_and_interval(

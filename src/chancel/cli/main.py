@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": Entry("Run tunnels in the foreground.", "chancel.cli.run_command", ("run",)),
+    "run": Entry("Run tunnels.", "chancel.cli.run_command", ("run",)),
     "status": Entry("Show how tunnels are.", "chancel.cli.status_command", ("status",)),
     "add": Entry("Add a tunnel to a running group.", "chancel.cli.group_commands", ("add",)),
     "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chancel.cli.options import RuntimeDir
-from chancel.daemon import background, config, guardian, places
+from chancel.daemon import background, config, guardian, logs, places
+from chancel.errors import ConfigError
+
+
+class LogTo(enum.StrEnum):
+    """Where the log goes."""
+
+    STDOUT = enum.auto()
+    SYSLOG = enum.auto()
 
 
 def run(
@@ -21,8 +30,12 @@ def run(
     runtime_dir: RuntimeDir = None,
     detached: Annotated[
         bool,
-        typer.Option("-d", "--detach", help="Return when the tunnels are up; log to syslog."),
+        typer.Option("-d", "--detach", help="Go into the background once the tunnels are up."),
     ] = False,
+    log: Annotated[
+        LogTo | None,
+        typer.Option("--log", help="Where the log goes; with -d to syslog.", show_default=False),
+    ] = None,
 ) -> int:
     """Run tunnels, in the foreground unless -d is given.
 
@@ -35,9 +48,24 @@ def run(
       chancel run -d -c office.conf
       chancel run -c office.conf -c lab.conf --runtime-dir ./run
     """
+    if detached and log is LogTo.STDOUT:
+        raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
     configs = [config.load(path) for path in files]
     guardian.check(configs)
     directory = places.make_dir(places.runtime_dir(runtime_dir))
-    if not detached:
-        return guardian.run(configs, directory)
-    return guardian.run(configs, directory, background.detach())
+    up = background.detach() if detached else _nobody_waits
+    if detached or log is LogTo.SYSLOG:
+        _log_to_syslog()
+    return guardian.run(configs, directory, up)
+
+
+def _log_to_syslog() -> None:
+    syslog = logs.to_syslog()
+    if not syslog.heard:
+        typer.echo(
+            f"chancel: nobody listens on {syslog.path}: the log is lost until then", err=True
+        )
+
+
+def _nobody_waits() -> None:
+    pass

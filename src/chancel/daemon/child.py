@@ -42,7 +42,7 @@ def run(name: str, wiring: Wiring, make: Make, user: Identity | None, guardian: 
     try:
         logs.setup(name)
         _settle(name, guardian)
-        _close_all_but(wiring.own_descriptors(name))
+        _close_all_but(wiring.own_descriptors(name) | logs.descriptors())
         process = Process(name, wiring)
         privileges.drop(user)
         _die_with(guardian)

@@ -151,6 +151,8 @@ class Guardian:
             self._loop.add(child.pidfd, self._group.check)
         self._loop.add(self._group.children["control"].link, self._answer)
         self._loop.add(self._group.bell, self._adopt_mtus)
+        if (syslog := logs.syslog()) is not None:
+            syslog.watch(self._loop)
         try:
             self._answer()  # what came while the first tunnels were added
             self._loop.run()

@@ -7,6 +7,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 from chancel.errors import ChancelError
 
@@ -19,6 +20,9 @@ PR_SET_NO_NEW_PRIVS = 38
 
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _CAPABILITY_SETS = struct.calcsize("=6I")
+
+_IN_CREATE = 0x100
+_IN_MOVED_TO = 0x80
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +53,19 @@ def drop_capabilities() -> None:
     """Give up every capability, whoever we are. Raises OSError."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _call("capset", header, bytes(_CAPABILITY_SETS))
+
+
+def watch_directory(path: Path) -> int:
+    """An inotify descriptor, non-blocking, readable when a name appears there. Raises OSError."""
+    watch: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if watch < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"inotify_init1: {os.strerror(code)}")
+    if _libc.inotify_add_watch(watch, os.fsencode(path), _IN_CREATE | _IN_MOVED_TO) < 0:
+        code = ctypes.get_errno()
+        os.close(watch)
+        raise OSError(code, os.strerror(code), str(path))
+    return watch
 
 
 @contextlib.contextmanager

@@ -1,33 +1,89 @@
-"""Log lines, in the form that users of the sanctum daemon know.
+"""Log lines, in the form that users of the sanctum daemon know, and where they go.
 
-``YYYY-MM-DD HH:MM:SS.mmm UTC [duty]: sentence field=value ...`` on standard output. Sentences are
-constant; what varies stands in the fields. Nothing that a stranger can cause is logged without a
-limit on its rate.
+``YYYY-MM-DD HH:MM:SS.mmm UTC [duty]: sentence field=value ...`` on standard output; where that is
+systemd's journal, which has a clock of its own, ``<severity>[duty]: sentence ...``. In the
+background to syslog. Sentences are constant; what varies stands in the fields. Nothing that a
+stranger can cause is logged without a limit on its rate.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Hashable
 
+from chancel.daemon.syslog import SEVERITIES, Syslog, SyslogHandler
+from chancel.daemon.topology import GUARDIAN
+
 LOGGER = "chancel"
+
+_syslog: Syslog | None = None
+
+
+def to_syslog() -> Syslog:
+    """Log to syslog, in all processes that set up their log from now on."""
+    global _syslog  # noqa: PLW0603 - as the handlers of the standard library, one for the process
+    _syslog = Syslog()
+    return _syslog
+
+
+def syslog() -> Syslog | None:
+    """The connection to syslog, if that is where the log goes."""
+    return _syslog
+
+
+def descriptors() -> frozenset[int]:
+    """What a process must keep, besides the standard descriptors, to be able to log."""
+    return frozenset() if _syslog is None else frozenset({_syslog.fileno()})
 
 
 def setup(duty: str) -> None:
     """Log as ``duty`` from now on; called in each process, after the fork too."""
-    handler = logging.StreamHandler(sys.stdout)
-    formatter = logging.Formatter(
-        f"%(asctime)s.%(msecs)03d UTC [{duty}]: %(message)s", "%Y-%m-%d %H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
     logger = logging.getLogger(LOGGER)
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_handler(duty)]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logging.raiseExceptions = False  # a reader of our output that is gone is no reason to end
+
+
+def _handler(duty: str) -> logging.Handler:
+    if _syslog is not None:
+        identity = "chancel" if duty == GUARDIAN else f"chancel-{duty}"
+        return SyslogHandler(_syslog, identity, patient=duty == GUARDIAN)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JournalLine(duty) if _is_journal() else _Line(duty))
+    return handler
+
+
+def _is_journal() -> bool:
+    """Whether standard output is the stream that systemd means (systemd.exec(5))."""
+    try:
+        output = os.fstat(1)
+    except OSError:  # started without one
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{output.st_dev}:{output.st_ino}"
+
+
+class _Line(logging.Formatter):
+    """With a date of our own, in UTC; strftime would look at the time zone's file each time."""
+
+    def __init__(self, duty: str) -> None:
+        super().__init__()
+        self._duty = duty
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        year, month, day, hour, minute, second, *_ = time.gmtime(record.created)
+        date, clock = f"{year}-{month:02}-{day:02}", f"{hour:02}:{minute:02}:{second:02}"
+        return f"{date} {clock}.{int(record.msecs):03} UTC [{self._duty}]: {record.message}"
+
+
+class _JournalLine(_Line):
+    """With the prefix that the journal turns into a priority (sd-daemon(3))."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return f"<{SEVERITIES[record.levelno]}>[{self._duty}]: {record.message}"
 
 
 class RateLimit:
