@@ -52,14 +52,11 @@ def test_every_record_packs_and_fits_an_entry_with_all_counters(record: type[Rec
     written = filled(record)
     assert record.unpack(written.pack()) == written
     assert len(written.pack()) == record.size()
-    assert 8 + record.size() + 8 * len(Drop) <= ENTRY_BYTES
+    assert 8 + record.size() + 8 + 16 * len(Drop) <= ENTRY_BYTES
     for tunnel in (0, 7, MAX_TUNNELS - 1):
         assert reader.read(tunnel) is None
-        writer.write(tunnel, written, ALL_DROPS)
-        entry = reader.read(tunnel)
-        assert entry is not None
-        assert entry.record == written
-        assert entry.drops == ALL_DROPS
+        writer.write(tunnel, written, ALL_DROPS, 2**63 + tunnel, {Drop.NO_KEY: 7.5})
+        assert reader.read(tunnel) == (written, ALL_DROPS, 2**63 + tunnel, {Drop.NO_KEY: 7.5})
     assert reader.read(6) is None
     assert reader.read(8) is None
     writer.clear(7)
@@ -119,7 +116,7 @@ def test_an_entry_that_never_becomes_whole_is_refused(monkeypatch: pytest.Monkey
 def test_an_owner_that_lost_the_processor_within_its_write_is_waited_for() -> None:
     memory = make_board("test")
     reader = BoardReader(memory, PurgatoryRecord)
-    body = PurgatoryRecord(1, 2, 3).pack() + bytes(8 * len(Drop))
+    body = PurgatoryRecord(1, 2, 3).pack() + bytes(8 + 16 * len(Drop))
     entry = struct.pack("=II", len(body), zlib.crc32(body)) + body
     os.pwrite(memory, entry[:20], 0)
     child = os.fork()

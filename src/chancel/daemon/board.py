@@ -1,8 +1,8 @@
 """The board: what must flow back against the lanes, one page per process.
 
 Each process has one memory object that it alone writes; the readers named in ``topology`` map it
-read-only. An entry per tunnel holds the owner's record (``records``) and its drop counters, behind
-a checksum: a reader copies an entry and believes it only when the checksum fits, so a copy torn by
+read-only. An entry per tunnel holds the owner's record (``records``), its drop counters and how often
+the process woke up, behind a checksum: a reader copies an entry and believes it only when the checksum fits, so a copy torn by
 a concurrent write is noticed on any processor, whatever its memory order, and read again.
 """
 
@@ -15,6 +15,7 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from chancel.daemon.records import Record
@@ -23,14 +24,16 @@ from chancel.wire.drop import Drop
 MAX_TUNNELS = 256
 """Tunnels one group can hold: 254 peers of a liturgy and room for two more."""
 
-ENTRY_BYTES = 1024
+ENTRY_BYTES = 2048
 BOARD_BYTES = MAX_TUNNELS * ENTRY_BYTES
 
 _HEAD = struct.Struct("=II")
 _DROPS = tuple(Drop)
-_COUNTERS = struct.Struct(f"={len(_DROPS)}Q")
+_COUNTERS = struct.Struct(f"=Q{len(_DROPS)}Q{len(_DROPS)}d")
+"""Wake-ups; for each reason how often, and when last: behind the record."""
 _F_ADD_SEALS = 1033
 _F_SEAL_SHRINK_GROW_FUTURE_WRITE = 0x0002 | 0x0004 | 0x0010
+_NEVER: Mapping[Drop, float] = MappingProxyType({})
 _READ_TRIES = 1000
 _READ_PAUSE_S = 0.001
 _AT_ONCE = 16
@@ -40,10 +43,16 @@ R = TypeVar("R", bound=Record)
 
 
 class Entry(NamedTuple, Generic[R]):
-    """One tunnel's entry on one process's board."""
+    """One tunnel's entry on one process's board.
+
+    ``wakeups`` are those of the process since it started, whatever the tunnel. ``dropped_at`` has
+    the monotonic second of the latest drop for each reason, to the interval of publishing.
+    """
 
     record: R
     drops: dict[Drop, int]
+    wakeups: int
+    dropped_at: dict[Drop, float]
 
 
 def make_board(name: str) -> int:
@@ -60,9 +69,20 @@ class BoardWriter:
         self._map = mmap.mmap(memory, BOARD_BYTES)
         fcntl.fcntl(memory, _F_ADD_SEALS, _F_SEAL_SHRINK_GROW_FUTURE_WRITE)
 
-    def write(self, tunnel: int, record: Record, drops: Mapping[Drop, int]) -> None:
+    def write(
+        self,
+        tunnel: int,
+        record: Record,
+        drops: Mapping[Drop, int],
+        wakeups: int = 0,
+        dropped_at: Mapping[Drop, float] = _NEVER,
+    ) -> None:
         """Publish a tunnel's entry."""
-        body = record.pack() + _COUNTERS.pack(*[drops.get(reason, 0) for reason in _DROPS])
+        body = record.pack() + _COUNTERS.pack(
+            wakeups,
+            *[drops.get(reason, 0) for reason in _DROPS],
+            *[dropped_at.get(reason, 0.0) for reason in _DROPS],
+        )
         at = tunnel * ENTRY_BYTES
         entry = _HEAD.pack(len(body), zlib.crc32(body)) + body
         self._map[at : at + len(entry)] = entry
@@ -93,10 +113,13 @@ class BoardReader(Generic[R]):
                 return None
             body = self._map[at + _HEAD.size : at + _HEAD.size + self._size]
             if size == self._size and zlib.crc32(body) == checksum:
-                counts = _COUNTERS.unpack_from(body, self._record.size())
+                wakeups, *values = _COUNTERS.unpack_from(body, self._record.size())
+                counts, times = values[: len(_DROPS)], values[len(_DROPS) :]
                 return Entry(
                     self._record.unpack(body[: self._record.size()]),
                     {reason: count for reason, count in zip(_DROPS, counts, strict=True) if count},
+                    wakeups,
+                    {reason: at for reason, at in zip(_DROPS, times, strict=True) if at},
                 )
             time.sleep(0 if attempt < _AT_ONCE else _READ_PAUSE_S)
         raise ValueError("a board entry that never becomes whole")

@@ -106,12 +106,19 @@ class RateLimit:
         *fields: object,
     ) -> None:
         """Log, or count what was suppressed. ``now`` is in monotonic seconds."""
-        last, suppressed = self._seen.get(key, (float("-inf"), 0))
-        if now - last < self._interval_s:
-            self._seen[key] = (last, suppressed + 1)
+        suppressed = self.admit(key, now)
+        if suppressed is None:
             return
-        self._seen[key] = (now, 0)
         if suppressed:
             sentence += " suppressed=%d"
             fields = (*fields, suppressed)
         logger.log(level, sentence, *fields)
+
+    def admit(self, key: Hashable, now: float) -> int | None:
+        """How many lines were suppressed since the last; ``None``: this one shall be, too."""
+        last, suppressed = self._seen.get(key, (float("-inf"), 0))
+        if now - last < self._interval_s:
+            self._seen[key] = (last, suppressed + 1)
+            return None
+        self._seen[key] = (now, 0)
+        return suppressed

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 
+from chancel.daemon.logs import RateLimit
 from chancel.daemon.process import Process
 from chancel.daemon.records import Record
 from chancel.wire.drop import Drop
@@ -24,6 +26,39 @@ _SILENT = frozenset({Drop.NO_KEY, Drop.NO_PEER, Drop.INNER_VERSION, Drop.OFFER_A
 Snapshot = Callable[[], tuple[Record, Mapping[Drop, int]]]
 
 
+class _Page:
+    """One tunnel's entry, and what was published of it last."""
+
+    def __init__(self, instance: str, snapshot: Snapshot) -> None:
+        self.instance = instance
+        self.snapshot = snapshot
+        self.drops: Mapping[Drop, int] = {}
+        self.dropped_at: dict[Drop, float] = {}
+        self._limit = RateLimit(DROP_LOG_INTERVAL_S)
+        self._told: dict[Drop, int] = {}
+
+    def note(self, drops: Mapping[Drop, int], now: float) -> dict[Drop, int]:
+        """Remember which counters grew, and when; returns by how much."""
+        grown = {
+            reason: count - self.drops.get(reason, 0)
+            for reason, count in drops.items()
+            if count != self.drops.get(reason, 0)
+        }
+        if grown:
+            self.dropped_at.update(dict.fromkeys(grown, now))
+            self.drops = dict(drops)
+        return grown
+
+    def tell(self, now: float) -> None:
+        """Log the counters that have grown since they were last told."""
+        for reason, count in self.drops.items():
+            more = count - self._told.get(reason, 0)
+            if not more or reason in _SILENT or self._limit.admit(reason, now) is None:
+                continue
+            self._told[reason] = count
+            log.info("packets dropped tunnel=%s reason=%s count=%d", self.instance, reason, more)
+
+
 class Publisher:
     """Publishes the entries of one process, each taken from its tunnel's snapshot function."""
 
@@ -31,22 +66,21 @@ class Publisher:
         if process.board is None:
             raise ValueError(f"{process.name} has no board")
         self._board = process.board
+        self._loop = process.loop
         self._ring = process.ring
-        self._snapshots: dict[int, tuple[str, Snapshot]] = {}
+        self._pages: dict[int, _Page] = {}
         self._dirty: set[int] = set()
         self._last = -math.inf
-        self._told: dict[tuple[int, Drop], tuple[float, int]] = {}
 
     def add(self, tunnel: int, instance: str, snapshot: Snapshot) -> None:
         """Publish a tunnel's entry from now on; the first one at once."""
-        self._snapshots[tunnel] = (instance, snapshot)
-        self._board.write(tunnel, *snapshot())
+        self._pages[tunnel] = _Page(instance, snapshot)
+        self._publish(tunnel, time.monotonic())
 
     def remove(self, tunnel: int) -> None:
         """Withdraw a tunnel's entry."""
-        del self._snapshots[tunnel]
+        del self._pages[tunnel]
         self._dirty.discard(tunnel)
-        self._told = {key: told for key, told in self._told.items() if key[0] != tunnel}
         self._board.clear(tunnel)
 
     def later(self, tunnel: int) -> None:
@@ -55,7 +89,7 @@ class Publisher:
 
     def now(self, tunnel: int) -> None:
         """Something changed that others act on: publish it and ring their bells."""
-        self._board.write(tunnel, *self._snapshots[tunnel][1]())
+        self._publish(tunnel, time.monotonic())
         self._dirty.discard(tunnel)
         self._ring()
 
@@ -69,22 +103,15 @@ class Publisher:
             return
         self._last = now
         for tunnel in self._dirty:
-            instance, snapshot = self._snapshots[tunnel]
-            record, drops = snapshot()
-            self._board.write(tunnel, record, drops)
-            self._tell(tunnel, instance, drops, now)
+            self._publish(tunnel, now)
+            self._pages[tunnel].tell(now)
         self._dirty.clear()
 
-    def _tell(self, tunnel: int, instance: str, drops: Mapping[Drop, int], now: float) -> None:
-        for reason, count in drops.items():
-            if reason in _SILENT:
-                continue
-            told_at, told = self._told.get((tunnel, reason), (-math.inf, 0))
-            if count > told and now - told_at >= DROP_LOG_INTERVAL_S:
-                self._told[tunnel, reason] = (now, count)
-                log.info(
-                    "packets dropped tunnel=%s reason=%s count=%d", instance, reason, count - told
-                )
+    def _publish(self, tunnel: int, now: float) -> None:
+        page = self._pages[tunnel]
+        record, drops = page.snapshot()
+        page.note(drops, now)
+        self._board.write(tunnel, record, drops, self._loop.wakeups, page.dropped_at)
 
 
 def earliest(*times: float | None) -> float | None:
