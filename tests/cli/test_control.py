@@ -165,7 +165,8 @@ class TestCommands:
         tunnel_file.write_text("mode nave\n")
         assert main(["add", "-c", str(tunnel_file)]) == 2
         assert capsys.readouterr().err == (
-            f"chancel: {tunnel_file}:1: mode: 'nave' is unknown (expected tunnel)\n"
+            f"chancel: {tunnel_file}:1: mode: 'nave' is unknown"
+            " (expected tunnel, pilgrim or shrine)\n"
         )
 
     def test_remove(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def test_a_tunnel_that_is_up() -> None:
         "192.168.201.2:2333 (learned)",
         "10.77.0.1/30 on office",
         "1422 (discovered)",
-        "hybrid X25519 + ML-KEM-1024, 41 s ago",
+        "hybrid ML-KEM-1024 + X25519, 41 s ago",
         "1.42 Gbit/s, 118 kpkt/s; 1024 packets, 1.46 MB under key 2cea6ee1, made 41 s ago",
         "12.5 kbit/s, 20 pkt/s; 900 packets, 90.2 kB under key 37b6c02e",
         "last 0.3 s ago",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import select
 import struct
 import time
@@ -65,10 +66,10 @@ def test_every_record_packs_and_fits_an_entry_with_all_counters(record: type[Rec
 
 def filled(record: type[Record]) -> Record:
     """A record whose every field has a value of its own."""
-    kinds = record.FORMAT.format.removeprefix("=").replace("18s", "s")
     values: list[object] = []
-    for number, kind in enumerate(kinds):
-        values.append({"d": number + 0.5, "s": bytes([number]) * 18}.get(kind, 100 + number))
+    for number, (size, kind) in enumerate(re.findall(r"(\d*)([dsIQ])", record.FORMAT.format)):
+        text = bytes([number]) * int(size or 1)
+        values.append({"d": number + 0.5, "s": text}.get(kind, 100 + number))
     return record(*values)
 
 
@@ -130,6 +131,11 @@ def test_an_owner_that_lost_the_processor_within_its_write_is_waited_for() -> No
     os.waitpid(child, 0)
 
 
+def torn_record(number: int) -> HeavenTxRecord:
+    one = number
+    return HeavenTxRecord(one, one, float(one), one, one, one, one, one)
+
+
 def test_torn_writes_are_never_believed() -> None:
     """A writer that never rests; each record it writes has one number in all of its fields."""
     memory = make_board("test")
@@ -140,7 +146,7 @@ def test_torn_writes_are_never_believed() -> None:
         while not select.select([stop], [], [], 0)[0]:
             for _ in range(100):
                 number += 1
-                record = HeavenTxRecord(number, number, float(number), *[number] * 5)
+                record = torn_record(number)
                 writer.write(3, record, dict.fromkeys(Drop, number))
         os._exit(0)
     reader = BoardReader(memory, HeavenTxRecord)
@@ -151,7 +157,7 @@ def test_torn_writes_are_never_believed() -> None:
         if entry is None:
             continue
         (number,) = {*entry.drops.values(), entry.record.packets, entry.record.ack_size}
-        assert entry.record == HeavenTxRecord(number, number, float(number), *[number] * 5)
+        assert entry.record == torn_record(number)
         seen.add(number)
     os.write(stopping, b"x")
     os.waitpid(child, 0)

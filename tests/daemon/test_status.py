@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import struct
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, ip_address
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from chancel.daemon.records import (
     HeavenRxRecord,
     HeavenTxRecord,
     KeeperRecord,
+    PurgatoryRecord,
     pack_address,
 )
 from chancel.daemon.settings import TunnelSettings
@@ -74,7 +76,18 @@ def test_before_anything_was_written(boards: Boards) -> None:
     nothing = {"spi": None, "age_s": None, "packets": 0, "bytes": 0, "last_s": None}
     assert seen["tx"] == seen["rx"] == nothing
     assert seen["post_quantum"] is seen["clock_skew_s"] is seen["last_heartbeat_s"] is None
-    assert seen["exchange"] == {"state": "idle", "reason": ""}
+    assert seen["exchange"] == {
+        "state": "idle",
+        "reason": "",
+        "completed": 0,
+        "completed_s": None,
+        "trying_s": None,
+        "offers_sent": 0,
+        "offer_received_s": None,
+    }
+    assert seen["path_since_s"] is seen["path_proved_s"] is seen["inner_refused"] is None
+    assert seen["send_error"] is seen["mtu_lost_s"] is None
+    assert seen["drops"] == seen["drops_by_process"] == {}
     assert seen["mtu"] == 1422
     assert set(seen["rates"].values()) == {0.0}
 
@@ -83,7 +96,9 @@ def test_keys_peer_and_drops(boards: Boards) -> None:
     boards.writers["bless"].write(TUNNEL, BlessRecord(0xABC, 1, 7, 700, 90.0, 99.0), {})
     peer = pack_address(Address("198.51.100.1", 4000))
     confess = ConfessRecord(0xDEF, 8, 800, 91.0, 98.0, 98.0, peer)
-    boards.writers["confess"].write(TUNNEL, confess, {Drop.BAD_TAG: 2, Drop.DUPLICATE: 1})
+    boards.writers["confess"].write(
+        TUNNEL, confess, {Drop.BAD_TAG: 2, Drop.DUPLICATE: 1}, 0, {Drop.BAD_TAG: 96.0}
+    )
     boards.writers["heaven-tx"].write(
         TUNNEL, HeavenTxRecord(heartbeat_at=97.0), {Drop.INNER_ADDRESS: 3}
     )
@@ -103,10 +118,57 @@ def test_keys_peer_and_drops(boards: Boards) -> None:
     }
     assert seen["rx"]["spi"] == "00000def"
     assert (seen["peer"], seen["path"]) == ("198.51.100.1:4000", "learned")
-    assert seen["exchange"] == {"state": "paused", "reason": "no keys"}
+    assert (seen["exchange"]["state"], seen["exchange"]["reason"]) == ("paused", "no keys")
     assert seen["clock_skew_s"] == -43.0
     assert seen["last_heartbeat_s"] == 3.0
     assert seen["drops"] == {"bad-tag": 2, "duplicate": 1, "inner-address": 3, "offer-time": 4}
+    assert seen["drops_by_process"]["confess"] == {
+        "bad-tag": {"count": 2, "last_s": 4.0},
+        "duplicate": {"count": 1, "last_s": None},
+    }
+    assert set(seen["drops_by_process"]) == {"confess", "heaven-tx", "chapel"}
+
+
+def test_where_the_path_is_and_what_went_wrong_on_it(boards: Boards) -> None:
+    peer = pack_address(Address("198.51.100.1", 4000))
+    confess = ConfessRecord(0xDEF, 8, 800, 91.0, 98.0, 98.0, peer, 95.0)
+    boards.writers["confess"].write(TUNNEL, confess, {})
+    boards.writers["purgatory-tx"].write(
+        TUNNEL, PurgatoryRecord(5, 500, 2, errno.ENETUNREACH), {Drop.SEND_FAILED: 1}
+    )
+    boards.writers["heaven-tx"].write(
+        TUNNEL,
+        HeavenTxRecord(
+            refused_source=ip_address("::ffff:172.16.0.9").packed,
+            refused_target=ip_address("2001:db8::1").packed,
+        ),
+        {},
+    )
+    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(mtu_lost_at=70.0), {})
+    boards.writers["keeper"].write(TUNNEL, KeeperRecord(trying_since=60.0, offers=24), {})
+    seen = boards.tunnel(100.0)
+    assert (seen["path_since_s"], seen["path_proved_s"], seen["mtu_lost_s"]) == (5.0, 2.0, 30.0)
+    assert seen["send_error"] == "ENETUNREACH"
+    assert seen["inner_refused"] == {"source": "172.16.0.9", "target": "2001:db8::1"}
+    assert (seen["exchange"]["trying_s"], seen["exchange"]["offers_sent"]) == (40.0, 24)
+    assert seen["traffic"]["tx"]["datagram_calls"] == 2
+
+
+def test_wake_ups_per_hour(boards: Boards) -> None:
+    """Over the life of the group at first, later since somebody looked a minute ago or more."""
+
+    def wakeups(now: float, own: int) -> dict[str, dict[str, int]]:
+        told: dict[str, dict[str, int]] = boards.book.status(now, own)["group"]["wakeups"]
+        return told
+
+    boards.writers["keeper"].write(TUNNEL, KeeperRecord(), {}, wakeups=100)
+    first = wakeups(1800.0, 10)
+    assert first["chapel"] == {"count": 100, "per_hour": 200}
+    assert first["control"] == {"count": 10, "per_hour": 20}
+    boards.writers["keeper"].write(TUNNEL, KeeperRecord(), {}, wakeups=130)
+    assert wakeups(1830.0, 10)["chapel"] == {"count": 130, "per_hour": 256}
+    assert wakeups(1920.0, 12)["chapel"]["per_hour"] == round(130 * 3600 / 1920)
+    assert wakeups(1800.0 + 3600.0, 12)["chapel"] == {"count": 130, "per_hour": 30}
 
 
 def test_rates_need_half_a_second(boards: Boards) -> None:

@@ -31,7 +31,7 @@ def test_it_ends_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     told = capsys.readouterr().out
     for words in ("tunnel up", "b killed", "tunnel back", "transfer goes on", "every byte arrived"):
         assert re.search(rf"\d s  {words}", told), told
-    assert "keys: hybrid X25519 + ML-KEM-1024" in told
+    assert "keys: hybrid ML-KEM-1024 + X25519" in told
     assert f"picture: {tmp_path / 'demo.svg'}" in told
 
 

@@ -18,7 +18,7 @@ STATUS = {
     "mtu": 1422,
     "peer": "192.168.201.2:2333",
     "tx": {"age_s": 4.2},
-    "post_quantum": "hybrid X25519 + ML-KEM-1024",
+    "post_quantum": "hybrid ML-KEM-1024 + X25519",
 }
 
 
@@ -55,7 +55,7 @@ def test_a_terminal_shows_the_present() -> None:
     text = console.export_text()
     for words in (
         "10.77.0.1/30 on demo, MTU 1422",
-        "hybrid X25519 + ML-KEM-1024, 4 s old",
+        "hybrid ML-KEM-1024 + X25519, 4 s old",
         "100 Mbit/s",
         "4.0 ms",
         "tunnel up",

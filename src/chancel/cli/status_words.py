@@ -45,7 +45,7 @@ def notes(tunnel: dict[str, Any]) -> list[str]:
 
 
 def keys(tunnel: dict[str, Any]) -> str:
-    """The kind and the age of the keys in use: ``hybrid X25519 + ML-KEM-1024, 41 s ago``."""
+    """The kind and the age of the keys in use: ``hybrid ML-KEM-1024 + X25519, 41 s ago``."""
     ages = [side["age_s"] for side in (tunnel["tx"], tunnel["rx"]) if side["age_s"] is not None]
     if tunnel["post_quantum"] is None or not ages:
         return "none yet"

@@ -1,9 +1,10 @@
 """The board: what must flow back against the lanes, one page per process.
 
 Each process has one memory object that it alone writes; the readers named in ``topology`` map it
-read-only. An entry per tunnel holds the owner's record (``records``), its drop counters and how often
-the process woke up, behind a checksum: a reader copies an entry and believes it only when the checksum fits, so a copy torn by
-a concurrent write is noticed on any processor, whatever its memory order, and read again.
+read-only. An entry per tunnel holds the owner's record (``records``), its drop counters and how
+often the process woke up, behind a checksum: a reader copies an entry and believes it only when the
+checksum fits, so a copy torn by a concurrent write is noticed on any processor, whatever its memory
+order, and read again.
 """
 
 from __future__ import annotations

@@ -14,11 +14,13 @@ import numpy as np
 
 from chancel.daemon.config_types import Network
 from chancel.daemon.hot.views import SlotView
+from chancel.daemon.records import NO_IP
 from chancel.daemon.run import Run
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import TAIL_BYTES
 
 _MIN_BYTES = 20
+_MAPPED = bytes(10) + b"\xff\xff"
 _PROTOCOLS = frozenset({1, 6, 17})
 _MAX_REMEMBERED = 4096
 """Address pairs remembered as allowed. A peer can make any number: when full, all are forgotten."""
@@ -34,6 +36,8 @@ class InnerFilter:
             if network.version == 4
         ]
         self._allowed: set[bytes] = set()
+        self.refused = (NO_IP, NO_IP)
+        """Source and target of the last packet refused for its addresses; IPv4 mapped into IPv6."""
 
     def judge(self, packet: memoryview | bytes) -> Drop | None:
         """The reason to drop an inner packet, or ``None`` if it may pass."""
@@ -43,7 +47,11 @@ class InnerFilter:
             return Drop.INNER_VERSION
         if packet[9] not in _PROTOCOLS:
             return Drop.INNER_PROTOCOL
-        return None if self._addresses(bytes(packet[12:20])) else Drop.INNER_ADDRESS
+        pair = bytes(packet[12:20])
+        if self._addresses(pair):
+            return None
+        self.refused = (_MAPPED + pair[:4], _MAPPED + pair[4:])
+        return Drop.INNER_ADDRESS
 
     def allowed(self, slot: SlotView, run: Run, drops: dict[Drop, int]) -> list[Run]:
         """The parts of a run that may pass, in order; the rest is counted in ``drops``."""

@@ -19,6 +19,9 @@ from chancel.wire.types import Address
 NOWHERE = bytes(18)
 """No address, packed."""
 
+NO_IP = bytes(16)
+"""The same without a port."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
@@ -43,15 +46,19 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HeavenRxRecord(Record):
-    """heaven-rx: the MTU that discovery arrived at, and what was read from the device."""
+    """heaven-rx: the MTU that discovery arrived at, and what was read from the device.
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQdQ")
+    ``mtu_lost_at``: when discovery last ended without any acknowledgement; 0.0 once there is one.
+    """
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQdQd")
 
     mtu: int = 0
     packets: int = 0
     octets: int = 0
     heartbeat_at: float = 0.0
     trains: int = 0
+    mtu_lost_at: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,20 +77,27 @@ class BlessRecord(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PurgatoryRecord(Record):
-    """purgatory-tx and purgatory-rx: datagrams, bytes, and the system calls that moved them."""
+    """purgatory-tx and purgatory-rx: datagrams, bytes, and the system calls that moved them.
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQQ")
+    ``error`` is the ``errno`` of the last send that the machine refused.
+    """
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQQI")
 
     datagrams: int = 0
     octets: int = 0
     calls: int = 0
+    error: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConfessRecord(Record):
-    """confess: the receiving key in use and where the last authentic packet came from."""
+    """confess: the receiving key in use and where the last authentic packet came from.
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQddd18s")
+    ``moved_at``: when the first of those came from there.
+    """
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQddd18sd")
 
     spi: int = 0
     packets: int = 0
@@ -92,6 +106,7 @@ class ConfessRecord(Record):
     alive_at: float = 0.0
     peer_at: float = 0.0
     peer: bytes = NOWHERE
+    moved_at: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,9 +114,11 @@ class HeavenTxRecord(Record):
     """heaven-tx: what was written, and the graces that heaven-rx has to answer or to heed.
 
     ``probes`` and ``acks`` count, so that a second probe of the same size is seen as new.
+    ``refused_source`` and ``refused_target`` are the addresses of the last inner packet that no
+    accepted network has (IPv4 mapped into IPv6).
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIQ")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIQ16s16s")
 
     packets: int = 0
     octets: int = 0
@@ -111,6 +128,8 @@ class HeavenTxRecord(Record):
     acks: int = 0
     ack_size: int = 0
     writes: int = 0
+    refused_source: bytes = NO_IP
+    refused_target: bytes = NO_IP
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,10 +138,12 @@ class KeeperRecord(Record):
 
     ``state`` and ``reason`` are indices into ``EXCHANGE_STATES`` and ``EXCHANGE_REASONS``.
     ``forgotten_at``: addresses seen before this time no longer count (``peer auto`` after its peer
-    fell silent). ``skew_s`` is the peer's clock minus ours, NaN while unknown.
+    fell silent). ``skew_s`` is the peer's clock minus ours, NaN while unknown. ``trying_since``:
+    when the present search for a sending key began, 0.0 when there is none; ``offers``: how many
+    were sent in it.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIdddd18s")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIdddd18sdI")
 
     state: int = 0
     reason: int = 0
@@ -132,6 +153,8 @@ class KeeperRecord(Record):
     forgotten_at: float = 0.0
     peer_at: float = 0.0
     peer: bytes = NOWHERE
+    trying_since: float = 0.0
+    offers: int = 0
 
 
 EXCHANGE_STATES = (*(state.value for state in State), "paused")
@@ -162,6 +185,7 @@ __all__ = [
     "EXCHANGE_REASONS",
     "EXCHANGE_STATES",
     "NOWHERE",
+    "NO_IP",
     "BlessRecord",
     "ConfessRecord",
     "HeavenRxRecord",

@@ -1,6 +1,6 @@
-"""What ``chancel status`` shows: the boards of a group, read together and put into words and rates.
+"""What ``chancel status`` shows: the boards of a group, read together, with rates.
 
-Times on boards are monotonic, so ages come out right whatever the wall clock does.
+Nothing is sampled but when somebody looks: an idle group that nobody watches sleeps.
 """
 
 from __future__ import annotations
@@ -8,52 +8,30 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
-from ipaddress import IPv4Address
-from typing import Any, NamedTuple, TypeVar
+from ipaddress import IPv4Address, ip_address
+from typing import Any, NamedTuple
 
-from chancel.daemon.board import BoardReader, Entry
-from chancel.daemon.records import (
-    EXCHANGE_REASONS,
-    EXCHANGE_STATES,
-    BlessRecord,
-    ConfessRecord,
-    HeavenRxRecord,
-    HeavenTxRecord,
-    KeeperRecord,
-    Record,
-    current_peer,
-)
+from chancel.daemon import describe
+from chancel.daemon.board import BoardReader
+from chancel.daemon.describe import Answer
+from chancel.daemon.records import current_peer
 from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.view import Counters, View, look
 from chancel.wire.types import Address
-
-POST_QUANTUM = "hybrid X25519 + ML-KEM-1024"
-"""Of every key there is: the exchange has no other mode."""
 
 RATE_SPAN_S = 0.5
 """Rates are over at least this time,"""
 RATE_SPAN_MAX_S = 5.0
 """and at most over this one."""
 
-IDLE = EXCHANGE_STATES[0]
-
-Answer = dict[str, Any]
-Counters = tuple[int, int, int, int]
-R = TypeVar("R", bound=Record)
+WAKEUP_SPAN_S = 60.0
+"""Wake-ups per hour are counted over at least this time where somebody looked that long ago,"""
+WAKEUP_SPAN_MAX_S = 3600.0
+"""at most over this one, and over the group's life where nobody looked in between."""
 
 _DATAGRAM = struct.Struct("=I4xQQQQI4xQQQQ4s2sH")
-
-
-class View(NamedTuple):
-    """One tunnel as all its boards show it at one time; defaults where nothing was written."""
-
-    heaven_rx: HeavenRxRecord
-    bless: BlessRecord
-    confess: ConfessRecord
-    heaven_tx: HeavenTxRecord
-    chapel: KeeperRecord
-    drops: dict[str, int]
 
 
 class Sample(NamedTuple):
@@ -63,6 +41,13 @@ class Sample(NamedTuple):
     counters: dict[int, Counters]
 
 
+class WakeupSample(NamedTuple):
+    """Wake-ups of each process since the start."""
+
+    at: float
+    counts: dict[str, int]
+
+
 @dataclasses.dataclass(slots=True)
 class _Tunnel:
     settings: TunnelSettings
@@ -70,12 +55,13 @@ class _Tunnel:
 
 
 class StatusBook:
-    """All that is known about the group's tunnels."""
+    """All that is known about the group's tunnels. It began at the monotonic second ``started``."""
 
-    def __init__(self, boards: Mapping[str, BoardReader[Any]]) -> None:
+    def __init__(self, boards: Mapping[str, BoardReader[Any]], started: float = 0.0) -> None:
         self._boards = boards
         self._tunnels: dict[int, _Tunnel] = {}
         self._samples: deque[Sample] = deque()
+        self._wakeups = deque([WakeupSample(started, {})])
         self.group: Answer = {}
 
     def add(self, tunnel: int, settings: TunnelSettings, about: Answer) -> None:
@@ -93,25 +79,30 @@ class StatusBook:
             return now
         return self._samples[-1].at + RATE_SPAN_S
 
-    def status(self, now: float) -> Answer:
-        """The answer to a status request (``ctl`` describes it)."""
+    def status(self, now: float, own_wakeups: int = 0) -> Answer:
+        """The answer to a status request (``ctl`` describes it).
+
+        ``own_wakeups`` are those of control, which has no board.
+        """
         self._observe(now)
         baseline = self._baseline(now)
+        views = {number: look(self._boards, number) for number in sorted(self._tunnels)}
         return {
             "ok": True,
-            "group": self.group,
+            "group": self.group | {"wakeups": self._count_wakeups(views, own_wakeups, now)},
             "tunnels": [
-                self._describe(number, tunnel, baseline, now)
-                for number, tunnel in sorted(self._tunnels.items())
+                describe.describe(tunnel.settings, tunnel.about, view, now)
+                | {"rates": _rates(view.counters(), number, baseline, now)}
+                for number, view in views.items()
+                for tunnel in [self._tunnels[number]]
             ],
         }
 
     def datagram(self, tunnel: int) -> bytes:
         """The 88 bytes that the reference's tools expect, in the machine's own byte order."""
         settings = self._tunnels[tunnel].settings
-        view = self._view(tunnel)
-        peer = current_peer(settings.peer, view.confess, view.chapel)
-        host, port = (IPv4Address(peer.host), peer.port) if peer else (IPv4Address(0), 0)
+        view = look(self._boards, tunnel)
+        host, port = _reference_address(current_peer(settings.peer, view.confess, view.keeper))
         return _DATAGRAM.pack(
             view.bless.spi,
             int(view.bless.installed_at),
@@ -123,55 +114,40 @@ class StatusBook:
             view.confess.packets,
             int(view.confess.alive_at),
             view.confess.octets,
-            host.packed,
-            port.to_bytes(2, "big"),
+            host,
+            port,
             view.heaven_rx.mtu or settings.mtu,
         )
 
-    def _describe(
-        self, number: int, tunnel: _Tunnel, baseline: Sample | None, now: float
-    ) -> Answer:
-        view = self._view(number)
-        settings = tunnel.settings
-        peer = current_peer(settings.peer, view.confess, view.chapel)
+    def _count_wakeups(self, views: Mapping[int, View], own: int, now: float) -> Answer:
+        """Of each process: how often it woke up since the start, and how often in an hour."""
+        counts = {"control": own}
+        for number, view in views.items():
+            for board, entry in view.entries.items():
+                process = describe.owner(board, self._tunnels[number].settings.mode)
+                counts[process] = max(entry.wakeups, counts.get(process, 0))
+        samples = self._wakeups
+        while len(samples) > 1 and samples[1].at <= now - WAKEUP_SPAN_MAX_S:
+            samples.popleft()
+        if samples[-1].at <= now - WAKEUP_SPAN_S:
+            samples.append(WakeupSample(now, counts))
+        before = next((each for each in samples if each.at <= now - WAKEUP_SPAN_S), samples[0])
+        hours = max(now - before.at, 1.0) / 3600
         return {
-            "instance": settings.instance,
-            **tunnel.about,
-            "tunnel": str(settings.tunnel) if settings.tunnel else None,
-            "peer": str(peer) if peer else None,
-            "path": _path(peer, settings.peer),
-            "mtu": view.heaven_rx.mtu or settings.mtu,
-            "mtu_discovery": settings.mtu_discovery,
-            "tx": _direction(view.bless, view.bless.last_at, now),
-            "rx": _direction(view.confess, view.confess.alive_at, now),
-            "post_quantum": POST_QUANTUM if view.bless.spi or view.confess.spi else None,
-            "exchange": _exchange(view.chapel),
-            "clock_skew_s": None if math.isnan(view.chapel.skew_s) else view.chapel.skew_s,
-            "last_heartbeat_s": _age(view.heaven_tx.heartbeat_at, now),
-            "rates": _rates(_counters(view), number, baseline, now),
-            "drops": view.drops,
+            process: {
+                "count": count,
+                "per_hour": round((count - before.counts.get(process, 0)) / hours),
+            }
+            for process, count in counts.items()
         }
-
-    def _view(self, tunnel: int) -> View:
-        entries = {owner: board.read(tunnel) for owner, board in self._boards.items()}
-        drops: Counter[str] = Counter()
-        for entry in entries.values():
-            drops.update({str(reason): n for reason, n in entry.drops.items()} if entry else {})
-        return View(
-            _record(entries.get("heaven-rx"), HeavenRxRecord),
-            _record(entries.get("bless"), BlessRecord),
-            _record(entries.get("confess"), ConfessRecord),
-            _record(entries.get("heaven-tx"), HeavenTxRecord),
-            _record(entries.get("keeper"), KeeperRecord),
-            dict(drops),
-        )
 
     def _observe(self, now: float) -> None:
         """Take a sample, unless there is a fresh one, and forget those that are too old."""
         while self._samples and self._samples[0].at < now - RATE_SPAN_MAX_S:
             self._samples.popleft()
         if not self._samples or self._samples[-1].at <= now - RATE_SPAN_S:
-            counters = {number: _counters(self._view(number)) for number in self._tunnels}
+            views = {number: look(self._boards, number) for number in self._tunnels}
+            counters = {number: view.counters() for number, view in views.items()}
             self._samples.append(Sample(now, counters))
 
     def _baseline(self, now: float) -> Sample | None:
@@ -180,13 +156,12 @@ class StatusBook:
         return old[-1] if old else None
 
 
-def _record(entry: Entry[Any] | None, kind: type[R]) -> R:
-    return entry.record if entry else kind()
-
-
-def _counters(view: View) -> Counters:
-    sent, received = view.heaven_rx, view.heaven_tx
-    return sent.packets, sent.octets, received.packets, received.octets
+def _reference_address(peer: Address | None) -> tuple[bytes, bytes]:
+    """IPv4 address and port in network order; zeros where the reference's layout has no place."""
+    ip = ip_address(peer.host) if peer else None
+    if peer is None or not isinstance(ip, IPv4Address):
+        return bytes(4), bytes(2)
+    return ip.packed, peer.port.to_bytes(2, "big")
 
 
 def _rates(
@@ -201,33 +176,3 @@ def _rates(
         name: max(0, current - earlier) * unit / span
         for name, unit, current, earlier in zip(names, units, counters, before, strict=True)
     }
-
-
-def _direction(record: BlessRecord | ConfessRecord, last_at: float, now: float) -> Answer:
-    return {
-        "spi": f"{record.spi:08x}" if record.spi else None,
-        "age_s": _age(record.installed_at, now) if record.spi else None,
-        "packets": record.packets,
-        "bytes": record.octets,
-        "last_s": _age(last_at, now),
-    }
-
-
-def _exchange(chapel: KeeperRecord) -> Answer:
-    """The reason is that of the exchange at hand; the board keeps it when that is over."""
-    state = EXCHANGE_STATES[chapel.state]
-    return {
-        "state": state,
-        "reason": "" if state == IDLE else EXCHANGE_REASONS[chapel.reason],
-    }
-
-
-def _age(at: float, now: float) -> float | None:
-    """Seconds since ``at``; ``None`` for never. A board may be newer than ``now``."""
-    return max(0.0, now - at) if at else None
-
-
-def _path(peer: Address | None, configured: Address | None) -> str:
-    if peer is None:
-        return "unknown"
-    return "configured" if peer == configured else "learned"

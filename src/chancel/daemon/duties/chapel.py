@@ -55,6 +55,8 @@ class _Tunnel:
         self.reason = 0
         self.completed = 0
         self.completed_at = 0.0
+        self.trying_since = 0.0
+        self.offers = 0
         self.forgotten_at = 0.0
         self.peer = NOWHERE
         self.peer_at = 0.0
@@ -72,6 +74,8 @@ class _Tunnel:
             self.forgotten_at,
             self.peer_at,
             self.peer,
+            self.trying_since,
+            self.offers,
         )
         return record, self.exchange.drops
 
@@ -97,11 +101,14 @@ class _Tunnel:
                 case ExchangeStarted(reason, _):
                     self.reason = EXCHANGE_REASONS.index(reason.value)
                     self.paused = False
+                    if not self.trying_since:
+                        self.trying_since, self.offers = now, 0
                 case ExchangePaused():
                     self.paused = True
                 case SendKeyInstalled():
                     self.completed += 1
                     self.completed_at = now
+                    self.trying_since = 0.0
                 case PeerUnresponsive() if self.settings.peer is None:
                     self.forgotten_at = now
         return changed
@@ -198,11 +205,13 @@ class Chapel:
         changed = entry.note_events(now)
         if moved or changed:
             self._publisher.now(tunnel)
-        self._send(tunnel, entry.exchange.datagrams())
+        self._send(tunnel, entry, entry.exchange.datagrams())
 
-    def _send(self, tunnel: int, offers: list[bytes]) -> None:
+    def _send(self, tunnel: int, entry: _Tunnel, offers: list[bytes]) -> None:
         if not offers:
             return
+        entry.offers += len(offers)
+        self._publisher.later(tunnel)
         _, memory = self._out.wait_slot()
         at = 0
         for offer in offers:

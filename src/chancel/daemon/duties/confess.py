@@ -34,7 +34,7 @@ class _Tunnel:
         self.opener = Opener(settings.flocks, suite)
         self.bytes = 0
         self.peer = pack_address(settings.peer) if settings.peer else NOWHERE
-        self.peer_at = 0.0
+        self.peer_at = self.moved_at = 0.0
         self.seen = (0, False)
 
     def snapshot(self) -> tuple[ConfessRecord, Counter[Drop]]:
@@ -48,6 +48,7 @@ class _Tunnel:
             report.alive_at or 0.0,
             self.peer_at,
             self.peer,
+            self.moved_at,
         )
         return record, self.opener.drops
 
@@ -60,6 +61,8 @@ class _Tunnel:
         moved = source != self.peer
         if moved:
             log.info("peer address tunnel=%s new=%s", self.instance, unpack_address(source))
+        if moved or not self.peer_at:
+            self.moved_at = now
         self.peer, self.peer_at = source, now
         active = self.opener.active
         seen = (active.spi, active.packets > 0) if active else (0, False)

@@ -38,7 +38,7 @@ class Control:
     def __init__(self, process: Process) -> None:
         self._loop = process.loop
         self._guardian = process.guardian
-        self._book = StatusBook(process.boards)
+        self._book = StatusBook(process.boards, time.monotonic())
         self._about: dict[int, dict[str, Any]] = {}
         self._sockets: dict[int, list[socket.socket]] = {}
         self._server = CtlServer(process.loop, self._serve, self._gone)
@@ -125,7 +125,9 @@ class Control:
         else:
             self._due[client] = now + interval
         if not self._server.is_behind(client):
-            self._server.answer(client, self._book.status(now), last=interval is None)
+            self._server.answer(
+                client, self._book.status(now, self._loop.wakeups), last=interval is None
+            )
 
     def _answer_datagram(self, tunnel: int, end: socket.socket) -> None:
         """A request of the reference's tools: 88 bytes to a client that is bound to a path."""

@@ -37,13 +37,18 @@ class _Tunnel:
         self.peer = settings.peer
         self.keys = 0
         self.probes = self.acks = 0
-        self.heartbeat_at = 0.0
+        self.heartbeat_at = self.mtu_lost_at = 0.0
 
     def snapshot(self) -> tuple[HeavenRxRecord, Counter[Drop]]:
         """The board's entry."""
         reader = self.reader
         record = HeavenRxRecord(
-            self.graces.mtu, reader.packets, reader.bytes, self.heartbeat_at, reader.trains
+            self.graces.mtu,
+            reader.packets,
+            reader.bytes,
+            self.heartbeat_at,
+            reader.trains,
+            self.mtu_lost_at,
         )
         return record, Counter(reader.drops) + self.graces.drops
 
@@ -63,6 +68,7 @@ class _Tunnel:
         if heaven_tx.acks != self.acks:
             self.acks = heaven_tx.acks
             self.graces.ack_received(heaven_tx.ack_size, now)
+            self.mtu_lost_at = 0.0
 
 
 class HeavenRx:
@@ -157,6 +163,7 @@ class HeavenRx:
                     log.info("mtu acknowledged by the peer tunnel=%s mtu=%d", instance, mtu)
                     self._publisher.now(tunnel)
                 case MtuNotFound(minimum):
+                    entry.mtu_lost_at = now
                     log.warning(
                         "no mtu down to the minimum was acknowledged tunnel=%s minimum=%d",
                         instance,

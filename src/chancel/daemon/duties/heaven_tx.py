@@ -48,6 +48,7 @@ class _Tunnel:
             self.acks,
             self.ack_size,
             writer.writes,
+            *self.filter.refused,
         ), Counter(writer.drops)
 
     def grace(self, payload: memoryview) -> bool:

@@ -33,7 +33,8 @@ class _Tunnel:
     def snapshot(self) -> tuple[PurgatoryRecord, Counter[Drop]]:
         """The board's entry."""
         sender = self.sender
-        return PurgatoryRecord(sender.datagrams, sender.bytes, sender.calls), Counter(sender.drops)
+        record = PurgatoryRecord(sender.datagrams, sender.bytes, sender.calls, sender.error)
+        return record, Counter(sender.drops)
 
     def _gso_broken(self, error: OSError) -> None:
         log.warning(

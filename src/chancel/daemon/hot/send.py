@@ -48,6 +48,8 @@ class UdpSender:
         self.bytes = 0
         self.calls = 0
         self.drops: dict[Drop, int] = {}
+        self.error = 0
+        """The ``errno`` of the last refusal."""
         self.on_gso_broken: Callable[[OSError], None] = lambda _error: None
 
     def send(self, memory: memoryview, run: Run, peer: Address) -> None:
@@ -84,6 +86,7 @@ class UdpSender:
             self._udp.sendto(data, peer)
 
     def _refused(self, error: OSError, count: int) -> None:
+        self.error = error.errno or 0
         if error.errno == errno.EMSGSIZE:
             self.drop(Drop.SEND_TOO_LARGE, count)
         elif error.errno in _PASSING:
