@@ -73,7 +73,7 @@ def test_before_anything_was_written(boards: Boards) -> None:
     seen = boards.tunnel(100.0)
     assert seen["instance"] == "dm1"
     assert (seen["peer"], seen["path"]) == ("192.0.2.7:2333", "configured")
-    nothing = {"spi": None, "age_s": None, "packets": 0, "bytes": 0, "last_s": None}
+    nothing = dict.fromkeys(("spi", "age_s", "expires_s", "last_s")) | {"packets": 0, "bytes": 0}
     assert seen["tx"] == seen["rx"] == nothing
     assert seen["post_quantum"] is seen["clock_skew_s"] is seen["last_heartbeat_s"] is None
     assert seen["exchange"] == {
@@ -112,6 +112,7 @@ def test_keys_peer_and_drops(boards: Boards) -> None:
     assert seen["tx"] == {
         "spi": "00000abc",
         "age_s": 10.0,
+        "expires_s": 3590.0,
         "packets": 7,
         "bytes": 700,
         "last_s": 1.0,

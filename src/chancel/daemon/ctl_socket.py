@@ -1,7 +1,8 @@
 """The unix sockets on which a tunnel can be asked how it is; the guardian makes them.
 
-``NAME.ctl`` in the runtime directory is ours: ``duties.control`` answers there. The datagram socket
-of the ``control`` directive is for the tools of the reference, as its daemon makes it.
+``NAME.ctl`` and ``NAME.metrics`` in the runtime directory are ours: ``duties.control`` answers
+there. The datagram socket of the ``control`` directive is for the tools of the reference, as its
+daemon makes it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from chancel.daemon import places
 from chancel.daemon.config_types import ControlSocket
 from chancel.daemon.linux import MachineError
 
 BACKLOG = 16
+
+
+def open_metrics(directory: Path, name: str) -> tuple[Path, socket.socket]:
+    """Listen on ``NAME.metrics``, for its owner alone; the path, and the socket.
+
+    The name is that of the group's first tunnel and stays when that leaves the group. Where another
+    group began with a tunnel of that name since, ours is followed by the process id.
+    """
+    path = places.metrics_socket(directory, name)
+    if answers(path):
+        path = places.metrics_socket(directory, f"{name}.{os.getpid()}")
+    return path, open_ctl(path)
 
 
 def open_ctl(path: Path) -> socket.socket:
@@ -26,7 +40,7 @@ def open_ctl(path: Path) -> socket.socket:
 
     Raises :class:`MachineError`, also when another group answers there.
     """
-    if _answers(path):
+    if answers(path):
         raise MachineError(f"{path.stem} is already running: it answers on {path}")
     with _named(path):
         listening = _bind(path, socket.SOCK_STREAM, 0o600)
@@ -71,7 +85,8 @@ def _bind(path: Path, kind: socket.SocketKind, mode: int) -> socket.socket:
     return bound
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
+    """Whether somebody listens there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
         try:
             knock.connect(str(path))

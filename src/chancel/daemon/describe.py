@@ -25,6 +25,8 @@ from chancel.daemon.records import (
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.topology import ROLE
 from chancel.daemon.view import View
+from chancel.protocol.behaviour import CHANCEL
+from chancel.protocol.profile import CURRENT
 from chancel.wire.types import Address
 
 POST_QUANTUM = "hybrid ML-KEM-1024 + X25519"
@@ -55,8 +57,8 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         "mtu_configured": settings.mtu,
         "mtu_discovery": settings.mtu_discovery,
         "mtu_lost_s": age(view.heaven_rx.mtu_lost_at, now),
-        "tx": _direction(view.bless, view.bless.last_at, now),
-        "rx": _direction(confess, confess.alive_at, now),
+        "tx": _direction(view.bless, view.bless.last_at, CURRENT.send_limit_age_s, now),
+        "rx": _direction(confess, confess.alive_at, CHANCEL.receive_key_limit_s, now),
         "post_quantum": _kind(settings.mode) if view.bless.spi or confess.spi else None,
         "exchange": _exchange(keeper, now),
         "clock_skew_s": None if math.isnan(keeper.skew_s) else keeper.skew_s,
@@ -83,10 +85,14 @@ def _kind(mode: Mode) -> str:
     return POST_QUANTUM if mode is Mode.TUNNEL else ONE_WAY
 
 
-def _direction(record: BlessRecord | ConfessRecord, last_at: float, now: float) -> Answer:
+def _direction(
+    record: BlessRecord | ConfessRecord, last_at: float, limit_s: float | None, now: float
+) -> Answer:
+    age_s = age(record.installed_at, now) if record.spi else None
     return {
         "spi": f"{record.spi:08x}" if record.spi else None,
-        "age_s": age(record.installed_at, now) if record.spi else None,
+        "age_s": age_s,
+        "expires_s": None if age_s is None or limit_s is None else max(0.0, limit_s - age_s),
         "packets": record.packets,
         "bytes": record.octets,
         "last_s": age(last_at, now),

@@ -105,10 +105,10 @@ class Group:
             raise GroupBroken(f"{name} does not listen") from error
         self._wait_for(process, "done", ANSWER_LIMIT_S)
 
-    def tell_control(self, message: Message) -> None:
+    def tell_control(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Tell control something that needs no confirmation."""
         with contextlib.suppress(LinkClosed):  # its pidfd tells the end, with the reason
-            self.children["control"].link.send(message)
+            self.children["control"].link.send(message, fds)
 
     def check(self) -> None:
         """Raise :class:`GroupBroken` if a process has ended; it names each of them."""

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from chancel.daemon import config, logs, places, privileges, topology
+from chancel.daemon import config, ctl_socket, logs, places, privileges, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
 from chancel.daemon.config_types import Mode, TunnelConfig
@@ -127,19 +127,24 @@ class Guardian:
         self._tunnels: dict[int, Tunnel] = {}
         self._next = 0
         self._loop = Loop()
+        self._metrics: Path | None = None
 
     def start(self, configs: Sequence[TunnelConfig]) -> None:
         """Add the first tunnels. Raises :class:`ChancelError`."""
+        self._metrics, metrics = ctl_socket.open_metrics(self._runtime_dir, configs[0].instance)
         self._group.tell_control(
             {
                 "group": {
                     "pid": os.getpid(),
+                    "metrics": str(self._metrics),
                     "started_wall": time.time(),
                     "processes": {name: child.pid for name, child in self._group.children.items()},
                 },
                 "uid": os.geteuid(),
-            }
+            },
+            [metrics.fileno()],
         )
+        metrics.close()
         for each in configs:
             self.add(each)
         log.info("chancel started (pid=%d)", os.getpid())
@@ -166,6 +171,8 @@ class Guardian:
         """Undo what is left of the tunnels, once the processes are gone."""
         for tunnel in self._tunnels.values():
             tunnel.close()
+        if self._metrics is not None:
+            self._metrics.unlink(missing_ok=True)
 
     def add(self, config: TunnelConfig) -> None:
         """Open what the tunnel needs and hand it to the duties. Raises :class:`ChancelError`."""

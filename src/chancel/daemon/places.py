@@ -19,6 +19,7 @@ ENVIRONMENT = "CHANCEL_RUNTIME_DIR"
 SYSTEM_DIR = Path("/run/hymn")
 
 CONTROL_SUFFIX = ".ctl"
+METRICS_SUFFIX = ".metrics"
 
 MAX_SOCKET_PATH_BYTES = 107
 """What ``struct sockaddr_un`` holds."""
@@ -85,7 +86,15 @@ def make_dir(path: Path) -> Path:
 
 def control_socket(directory: Path, name: str) -> Path:
     """The path of ``NAME.ctl``; raises :class:`ConfigError` when it's too long for a socket."""
-    path = directory / f"{name}{CONTROL_SUFFIX}"
+    return _socket(directory / f"{name}{CONTROL_SUFFIX}")
+
+
+def metrics_socket(directory: Path, name: str) -> Path:
+    """The path of ``NAME.metrics``; raises :class:`ConfigError` as :func:`control_socket` does."""
+    return _socket(directory / f"{name}{METRICS_SUFFIX}")
+
+
+def _socket(path: Path) -> Path:
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         raise _refusal(path, f"too long (expected at most {MAX_SOCKET_PATH_BYTES} bytes)")
     return path

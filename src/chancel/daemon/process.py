@@ -69,7 +69,7 @@ class Process:
             for board, spec in topology.boards.items()
             if name in spec.readers
         }
-        self.hear: Callable[[dict[str, Any]], None] = _puzzled
+        self.hear: Callable[[dict[str, Any], list[int]], None] = _puzzled
         """What else the guardian says; control alone is told more than orders."""
         self._rings = [wiring.bells[other] for other in topology.rings.get(name, ())]
 
@@ -97,7 +97,7 @@ class Process:
             return
         message, fds = received
         if "do" not in message:
-            self.hear(message)
+            self.hear(message, fds)
             return
         match message["do"]:
             case "add":
@@ -111,5 +111,5 @@ class Process:
         self.guardian.send({"done": message["do"], "at": time.monotonic()})
 
 
-def _puzzled(message: dict[str, Any]) -> None:
+def _puzzled(message: dict[str, Any], _fds: list[int]) -> None:
     raise ValueError(f"the guardian said {message!r}")

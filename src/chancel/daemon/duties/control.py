@@ -1,8 +1,9 @@
 """control: answers those who ask how the tunnels are.
 
-In: unix sockets of the machine's own users (``NAME.ctl`` and, where a file has a ``control`` line,
-the datagram socket of the reference's tools), and all boards, read-only. Out: answers, and requests
-to the guardian to add or to remove a tunnel. It has no lane and no key.
+In: unix sockets of the machine's own users (``NAME.ctl``, ``NAME.metrics`` and, where a file has a
+``control`` line, the datagram socket of the reference's tools), and all boards, read-only. Out:
+answers, and requests to the guardian to add or to remove a tunnel or to trace the group. It has no
+lane and no key.
 """
 
 from __future__ import annotations
@@ -15,16 +16,23 @@ import time
 from functools import partial
 from typing import Any
 
-from chancel.daemon.ctl_server import Client, CtlServer, Request
+from chancel.daemon.allowance import Allowance
+from chancel.daemon.ctl_server import CtlServer, Request
 from chancel.daemon.logs import RateLimit
+from chancel.daemon.metrics import exposition
+from chancel.daemon.metrics_server import MetricsServer
 from chancel.daemon.process import Process
 from chancel.daemon.publish import earliest
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.status import StatusBook
+from chancel.daemon.stream_server import Client
 from chancel.errors import LocalProtocolError
 
 STATUS_COMMAND = 1
 """The only request of the reference's tools: one byte."""
+
+DATAGRAMS_PER_S, DATAGRAM_BURST = 50.0, 100.0
+"""Requests of the reference's tools that are answered; more are read and forgotten."""
 
 WATCH_INTERVAL_S = (0.5, 3600.0)
 """Shortest and longest interval a client may watch with."""
@@ -42,6 +50,8 @@ class Control:
         self._about: dict[int, dict[str, Any]] = {}
         self._sockets: dict[int, list[socket.socket]] = {}
         self._server = CtlServer(process.loop, self._serve, self._gone)
+        self._metrics = MetricsServer(process.loop, self._expose)
+        self._datagrams = Allowance(DATAGRAMS_PER_S, DATAGRAM_BURST)
         self._due: dict[Client, float] = {}
         self._watching: dict[Client, float] = {}
         self._asked: dict[int, Client] = {}
@@ -66,23 +76,27 @@ class Control:
         self._book.remove(tunnel)
 
     def wake_at(self) -> float | None:
-        return earliest(self._server.wake_at(), *self._due.values())
+        return earliest(self._server.wake_at(), self._metrics.wake_at(), *self._due.values())
 
     def wake(self, now: float) -> None:
         self._server.wake(now)
+        self._metrics.wake(now)
         for client in [client for client, due in self._due.items() if due <= now]:
             self._tell_status(client, now)
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: dict[str, Any], fds: list[int]) -> None:
         """What the guardian says besides orders."""
         match message:
             case {"group": group, "uid": uid}:
                 self._book.group = group
-                self._server.owner = uid
+                self._server.owner = self._metrics.owner = uid
+                self._metrics.listen(socket.socket(fileno=fds[0]))
             case {"tunnel": tunnel, "about": about}:
                 self._about[tunnel] = about
             case {"answer": number, **answer}:
-                self._server.answer(self._asked.pop(number), answer)
+                if not self._server.answer(self._asked.pop(number), answer, fds=fds):
+                    for fd in fds:
+                        os.close(fd)
 
     def _serve(self, client: Client, request: Request) -> None:
         now = time.monotonic()
@@ -97,9 +111,11 @@ class Control:
                     self._forward(client, {"request": "add", "name": name})
                 case {"do": "remove", "instance": str(instance)}:
                     self._forward(client, {"request": "remove", "instance": instance})
+                case {"do": "trace"}:
+                    self._forward(client, {"request": "trace"})
                 case _:
                     raise LocalProtocolError(
-                        "expected status, watch with interval_s,"
+                        "expected status, watch with interval_s, trace,"
                         " add with name and a descriptor, or remove with instance"
                     )
         except LocalProtocolError as error:
@@ -125,15 +141,21 @@ class Control:
         else:
             self._due[client] = now + interval
         if not self._server.is_behind(client):
-            self._server.answer(
-                client, self._book.status(now, self._loop.wakeups), last=interval is None
-            )
+            self._server.answer(client, self._status(now), last=interval is None)
+
+    def _status(self, now: float) -> dict[str, Any]:
+        return self._book.status(now, self._loop.wakeups)
+
+    def _expose(self) -> bytes:
+        return exposition(self._status(time.monotonic()))
 
     def _answer_datagram(self, tunnel: int, end: socket.socket) -> None:
         """A request of the reference's tools: 88 bytes to a client that is bound to a path."""
         with contextlib.suppress(BlockingIOError):
             command, client = end.recvfrom(1)
             if command != bytes((STATUS_COMMAND,)) or not client:
+                return
+            if not self._datagrams.take(time.monotonic()):
                 return
             try:
                 end.sendto(self._book.datagram(tunnel), client)
