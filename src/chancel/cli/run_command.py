@@ -63,7 +63,8 @@ def _log_to_syslog() -> None:
     syslog = logs.to_syslog()
     if not syslog.heard:
         typer.echo(
-            f"chancel: nobody listens on {syslog.path}: the log is lost until then", err=True
+            f"chancel: nobody listens on {syslog.path}: lines are lost until somebody does",
+            err=True,
         )
 
 

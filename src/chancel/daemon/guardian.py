@@ -25,6 +25,7 @@ from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
 from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
+from chancel.daemon.linux import MachineError
 from chancel.daemon.loop import Loop
 from chancel.daemon.notify import READY, STOPPING, notify
 from chancel.daemon.privileges import Identity
@@ -147,6 +148,8 @@ class Guardian:
         metrics.close()
         for each in configs:
             self.add(each)
+        for tunnel in self._tunnels.values():
+            tunnel.announce()
         log.info("chancel started (pid=%d)", os.getpid())
 
     def serve(self) -> int:
@@ -156,7 +159,7 @@ class Guardian:
             self._loop.add(child.pidfd, self._group.check)
         self._loop.add(self._group.children["control"].link, self._answer)
         self._loop.add(self._group.bell, self._adopt_mtus)
-        if (syslog := logs.syslog()) is not None:
+        if (syslog := logs.connection()) is not None:
             syslog.watch(self._loop)
         try:
             self._answer()  # what came while the first tunnels were added
@@ -174,7 +177,7 @@ class Guardian:
         if self._metrics is not None:
             self._metrics.unlink(missing_ok=True)
 
-    def add(self, config: TunnelConfig) -> None:
+    def add(self, config: TunnelConfig) -> Tunnel:
         """Open what the tunnel needs and hand it to the duties. Raises :class:`ChancelError`."""
         index = self._free_index()
         tunnel = self._tunnels[index] = Tunnel.open(config, self._runtime_dir)
@@ -189,6 +192,16 @@ class Guardian:
             config.tunnel,
             tunnel.local,
         )
+        return tunnel
+
+    def _add_late(self, config: TunnelConfig) -> None:
+        """Add to a group that runs: all or nothing."""
+        tunnel = self.add(config)
+        try:
+            tunnel.announce()
+        except MachineError:
+            self.remove(config.instance)
+            raise
 
     def remove(self, instance: str) -> None:
         """End one tunnel; the others don't notice. Raises :class:`ChancelError`."""
@@ -238,7 +251,7 @@ class Guardian:
             case "add":
                 added = config.load_descriptor(fds[0], request["name"])
                 check([*(tunnel.config for tunnel in self._tunnels.values()), added])
-                self.add(added)
+                self._add_late(added)
             case "remove":
                 self.remove(request["instance"])
             case other:

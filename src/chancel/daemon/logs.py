@@ -13,7 +13,9 @@ import os
 import sys
 import time
 from collections.abc import Hashable
+from pathlib import Path
 
+from chancel.daemon import syslog
 from chancel.daemon.syslog import SEVERITIES, Syslog, SyslogHandler
 from chancel.daemon.topology import GUARDIAN
 
@@ -22,14 +24,14 @@ LOGGER = "chancel"
 _syslog: Syslog | None = None
 
 
-def to_syslog() -> Syslog:
+def to_syslog(path: Path = syslog.PATH) -> Syslog:
     """Log to syslog, in all processes that set up their log from now on."""
     global _syslog  # noqa: PLW0603 - as the handlers of the standard library, one for the process
-    _syslog = Syslog()
+    _syslog = Syslog(path)
     return _syslog
 
 
-def syslog() -> Syslog | None:
+def connection() -> Syslog | None:
     """The connection to syslog, if that is where the log goes."""
     return _syslog
 

@@ -9,10 +9,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from chancel.daemon import ctl_socket, device, netconf, pidfile, places, udp
+from chancel.daemon import ctl_socket, device, netconf, places, udp
 from chancel.daemon.config_types import MIN_MTU, TunnelConfig
 from chancel.daemon.device_types import Device
 from chancel.daemon.linux import MachineError
+from chancel.daemon.pidfile import PidFile
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.udp import UdpSocket
 from chancel.wire.types import Address
@@ -27,6 +28,7 @@ class Tunnel:
     udp: UdpSocket
     ctl: socket.socket
     status: socket.socket | None
+    pidfile: PidFile | None
     mtu: int
     local: Address
     _descriptors: contextlib.ExitStack
@@ -62,9 +64,10 @@ class Tunnel:
         if config.control is not None:
             status = descriptors.enter_context(ctl_socket.open_status(config.control))
             files.callback(config.control.path.unlink, missing_ok=True)
+        pidfile = None
         if config.pidfile is not None:
-            pidfile.write(config.pidfile)
-            files.callback(config.pidfile.unlink, missing_ok=True)
+            pidfile = PidFile.claim(config.pidfile)
+            files.callback(pidfile.remove)
         bound = udp.open_udp(config.local, offload=config.offload)
         descriptors.enter_context(bound.socket)
         made = device.open_device(config.instance, offload=config.offload)
@@ -76,6 +79,7 @@ class Tunnel:
             udp=bound,
             ctl=ctl,
             status=status,
+            pidfile=pidfile,
             mtu=config.mtu,
             local=Address(*bound.socket.getsockname()),
             _descriptors=descriptors,
@@ -138,6 +142,14 @@ class Tunnel:
     def handed_over(self) -> None:
         """Close our own descriptors: from now on the tunnel lives in the duties."""
         self._descriptors.close()
+
+    def announce(self) -> None:
+        """Say in the pid file that the tunnel is up. Raises :class:`MachineError`."""
+        if self.pidfile is not None:
+            try:
+                self.pidfile.write()
+            except MachineError as error:
+                raise MachineError(f"{self.config.file}: {error}") from error
 
     def adopt_mtu(self, discovered: int) -> bool:
         """Set the device to a path MTU that discovery found; False if nothing changed.
