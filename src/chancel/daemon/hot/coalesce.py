@@ -14,8 +14,15 @@ import struct
 import numpy as np
 
 from chancel.daemon.hot.checksum import checksum
-from chancel.daemon.hot.cut import GSO_TCP4, GSO_UDP, NEEDS_CHECKSUM, VNET
-from chancel.daemon.hot.trains import IP4_HEADER, TCP_FLAGS, Train, joints, recognise
+from chancel.daemon.hot.cut import (
+    ETHERNET_BYTES,
+    GSO_TCP4,
+    GSO_TCP6,
+    GSO_UDP,
+    NEEDS_CHECKSUM,
+    VNET,
+)
+from chancel.daemon.hot.trains import Layout, Train, joints, recognise
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.wire.drop import Drop
@@ -34,19 +41,27 @@ _PASSING = frozenset(
     }
 )
 _PLAIN = bytes(VNET.size)
+_IP6_TYPE = b"\x86\xdd"
 
 
 class DeviceWriter:
     """Writes one device descriptor and counts. ``uso``: UDP trains may be joined as well.
 
+    ``frame_header`` is what the device wants before each IPv4 packet: nothing, or an Ethernet
+    header, which gets another type before IPv6. ``ethernet``: packets are Ethernet frames.
     ``joins`` holds the kinds of train that the device takes; one that it refuses is given up.
     """
 
-    def __init__(self, fd: int, *, vnet: bool, uso: bool, frame_header: bytes) -> None:
+    def __init__(
+        self, fd: int, *, vnet: bool, uso: bool, frame_header: bytes, ethernet: bool = False
+    ) -> None:
         self.fd = fd
-        self.joins = ({GSO_TCP4, GSO_UDP} if uso else {GSO_TCP4}) if vnet else set()
+        self.joins = ({GSO_TCP4, GSO_TCP6} | ({GSO_UDP} if uso else set())) if vnet else set()
+        self.ip = ETHERNET_BYTES if ethernet else 0
         self._frame_header = frame_header
+        self._frame_header6 = frame_header and frame_header[:-2] + _IP6_TYPE
         self._plain = (_PLAIN if vnet else b"") + frame_header
+        self._plain6 = (_PLAIN if vnet else b"") + self._frame_header6
         self.packets = 0
         self.bytes = 0
         self.writes = 0
@@ -54,23 +69,26 @@ class DeviceWriter:
 
     def one(self, packet: memoryview) -> None:
         """Write one packet as it is; the kernel verifies its checksums."""
-        if self._write([self._plain, packet], 1, len(packet)) == errno.EINVAL:
+        plain = self._plain6 if packet[0] >> 4 == 6 else self._plain
+        if self._write([plain, packet], 1, len(packet)) == errno.EINVAL:
             self.drop(Drop.DEVICE_WRITE_FAILED)
 
     def joined(self, train: Train, header: bytes, payload: memoryview) -> bool:
         """Write a train as one packet with a vnet header; False if the device takes none."""
+        layout = train.layout
+        frame_header = self._frame_header if layout.version == 4 else self._frame_header6
         vnet = VNET.pack(
             NEEDS_CHECKSUM,
-            train.kind,
-            len(self._frame_header) + train.head,
+            layout.kind,
+            len(frame_header) + train.head,
             train.segment,
-            len(self._frame_header) + IP4_HEADER,
-            16 if train.kind == GSO_TCP4 else 6,
+            len(frame_header) + layout.start,
+            layout.checksum - layout.start,
         )
-        start = vnet + self._frame_header + header
+        start = vnet + frame_header + header
         if self._write([start, payload], train.packets, len(header) + len(payload)) != errno.EINVAL:
             return True
-        self.joins.discard(train.kind)
+        self.joins.discard(layout.kind)
         return False
 
     def drop(self, reason: Drop, count: int = 1) -> None:
@@ -95,7 +113,7 @@ class DeviceWriter:
 
 def write_run(writer: DeviceWriter, slot: SlotView, run: Run) -> None:
     """Write a run of inner packets (tails behind them) to the device, joined where possible."""
-    train = recognise(slot, run, writer.joins) if run.packets > 1 else None
+    train = recognise(slot, run, writer.joins, writer.ip) if run.packets > 1 else None
     if train is None:
         _write_each(writer, slot, run)
         return
@@ -135,19 +153,22 @@ def _write_joined(writer: DeviceWriter, slot: SlotView, run: Run, train: Train) 
     )[:, train.head : -TAIL_BYTES]
     payload[-rest:] = slot.array[last + train.head : run.end - TAIL_BYTES]
     header = bytearray(slot.memory[run.offset : run.offset + train.head])
-    if train.kind == GSO_TCP4:
-        header[TCP_FLAGS] = slot.memory[last + TCP_FLAGS]
-    _complete(header, train, len(payload))
+    if train.layout.tcp:
+        header[train.layout.flags] = slot.memory[last + train.layout.flags]
+    _complete(header, train.layout, len(payload))
     return writer.joined(train._replace(packets=run.packets), bytes(header), payload.data)
 
 
-def _complete(header: bytearray, train: Train, payload_bytes: int) -> None:
+def _complete(header: bytearray, layout: Layout, payload_bytes: int) -> None:
     """Lengths, the IP checksum, and the pseudo header's sum where the transport's checksum goes."""
     total = len(header) + payload_bytes
-    struct.pack_into("!H", header, 2, total)
-    header[10:12] = b"\0\0"
-    struct.pack_into("!H", header, 10, checksum(header[:IP4_HEADER]))
-    if train.kind == GSO_UDP:
-        struct.pack_into("!H", header, 24, total - IP4_HEADER)
-    pseudo = 0xFFFF ^ checksum(header[12:20], header[9] + total - IP4_HEADER)
-    struct.pack_into("!H", header, 36 if train.kind == GSO_TCP4 else 26, pseudo)
+    struct.pack_into("!H", header, layout.length, total - layout.counted)
+    if layout.version == 4:
+        checksum_at = layout.ip + 10
+        header[checksum_at : checksum_at + 2] = b"\0\0"
+        struct.pack_into("!H", header, checksum_at, checksum(header[layout.ip : layout.start]))
+    if not layout.tcp:
+        struct.pack_into("!H", header, layout.start + 4, total - layout.start)
+    addresses = header[layout.addresses : layout.addresses_stop]
+    pseudo = 0xFFFF ^ checksum(addresses, layout.protocol + total - layout.start)
+    struct.pack_into("!H", header, layout.checksum, pseudo)

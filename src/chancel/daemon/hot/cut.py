@@ -3,18 +3,24 @@
 With the kernel's offloads one read yields up to 64 KiB of one TCP (or UDP) flow behind a vnet
 header (``struct virtio_net_hdr`` of Linux). It is cut into the packets that the kernel would have
 made: headers broadcast, lengths, ids, sequence numbers and checksums as vectors.
+
+A TAP device gives whole Ethernet frames. They are cut like packets, with an Ethernet header (and a
+VLAN tag, perhaps) that is the same before each.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from chancel.daemon.hot.checksum import checksum, finish, sums, word
 from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.tags import TaggedFrames
 from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.wire.drop import Drop
 
@@ -32,6 +38,11 @@ MAX_INNER_BYTES = 1472
 MIN_INNER_BYTES = 13
 """Reads of 12 bytes or less are discarded (protocol section 3.4)."""
 
+ETHERNET_BYTES = 14
+_VLAN_TAG_BYTES = 4
+_VLAN = b"\x81\x00"
+_TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
+
 _IP4_HEADER = 20
 _IP6_HEADER = 40
 _TCP_HEADER = 20
@@ -45,18 +56,32 @@ _COUNT = np.arange(65_536, dtype=np.uint32)
 class DeviceReader:
     """Buffers for reading one device descriptor.
 
-    ``frame_header_bytes`` is what stands between vnet header and packet: 0 for TUN, 14 for a packet
-    socket. Without ``vnet`` the device gives one plain packet a read.
+    ``frame_header_bytes`` is what stands between vnet header and packet and isn't sent: 0 for TUN,
+    14 for a packet socket in its place. Without ``vnet`` the device gives one plain packet a read.
+    ``ethernet``: packets are Ethernet frames; with ``tags_aside`` their VLAN tags come beside them.
     """
 
-    def __init__(self, fd: int, *, vnet: bool, frame_header_bytes: int) -> None:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        vnet: bool,
+        frame_header_bytes: int,
+        ethernet: bool = False,
+        tags_aside: bool = False,
+    ) -> None:
         self.fd = fd
         self.vnet = vnet
+        self.ethernet = ethernet
         self.prefix = bytearray((VNET.size if vnet else 0) + frame_header_bytes)
         self.scratch = bytearray(MAX_READ_BYTES)
         self.view = memoryview(self.scratch)
         self.array: Bytes = np.frombuffer(self.scratch, dtype=np.uint8)
-        self.parts = [self.prefix, self.scratch] if self.prefix else [self.scratch]
+        parts = [self.prefix, self.scratch] if self.prefix else [self.scratch]
+        self.read: Callable[[], int] = functools.partial(os.readv, fd, parts)
+        """One frame into ``prefix`` and ``scratch``; returns its size. Raises BlockingIOError."""
+        if tags_aside:
+            self.read = TaggedFrames(fd, self.prefix, self.scratch).read
         self.packets = 0
         self.bytes = 0
         self.trains = 0
@@ -80,7 +105,7 @@ def drain(reader: DeviceReader, filling: Filling, tunnel: int) -> bool:
         _cut(reader, filling, tunnel, reader.rest)
     while reader.rest is None and filling.fits(64, 1_024):
         try:
-            size = os.readv(reader.fd, reader.parts) - skip
+            size = reader.read() - skip
         except BlockingIOError:
             return True
         if size < MIN_INNER_BYTES:
@@ -110,11 +135,12 @@ def drain(reader: DeviceReader, filling: Filling, tunnel: int) -> bool:
 class _Train(NamedTuple):
     """A big packet of the kernel's: ``packets`` payloads of ``segment`` bytes, last of ``rest``.
 
-    ``start`` is where the transport header begins, ``head`` where the payload does.
+    ``ip`` is where the IP header begins, ``start`` the transport header, ``head`` the payload.
     """
 
     tcp: bool
     version: int
+    ip: int
     start: int
     head: int
     segment: int
@@ -127,14 +153,16 @@ def _train(reader: DeviceReader, size: int, kind: int, segment: int, start: int)
     """What the vnet header says, checked against the packet; ``None`` if it can't be."""
     packet = reader.scratch
     tcp = kind in (GSO_TCP4, GSO_TCP6)
-    version = packet[0] >> 4
+    ip = _ip_offset(packet) if reader.ethernet else 0
+    version, header = packet[ip] >> 4, start - ip
     if not (
         (tcp or kind == GSO_UDP)
         and segment > 0
         and (
-            (version == 4 and start == (packet[0] & 0x0F) * 4 and start >= _IP4_HEADER)
-            or (version == 6 and start >= _IP6_HEADER and start % 8 == 0)
+            (version == 4 and header == (packet[ip] & 0x0F) * 4 and header >= _IP4_HEADER)
+            or (version == 6 and header >= _IP6_HEADER and header % 8 == 0)
         )
+        and (ip == 0 or packet[ip - 2 : ip] == _TYPES[version])
     ):
         return None
     header = (packet[start + 12] >> 4) * 4 if tcp else _UDP_HEADER
@@ -144,7 +172,12 @@ def _train(reader: DeviceReader, size: int, kind: int, segment: int, start: int)
     count = -(-(size - head) // segment)
     rest = size - head - (count - 1) * segment
     segment = segment if count > 1 else rest
-    return _Train(tcp, version, start, head, segment, count, rest, packet[start + 13])
+    return _Train(tcp, version, ip, start, head, segment, count, rest, packet[start + 13])
+
+
+def _ip_offset(frame: bytearray) -> int:
+    """Where the IP header begins, if there is one in this Ethernet frame."""
+    return ETHERNET_BYTES + (_VLAN_TAG_BYTES if frame[12:14] == _VLAN else 0)
 
 
 def _cut(reader: DeviceReader, filling: Filling, tunnel: int, train: _Train) -> None:
@@ -167,8 +200,8 @@ def _without(reader: DeviceReader, train: _Train, count: int) -> _Train:
     left = (packets - 1) * train.segment + train.rest
     view[head : head + left] = view[head + done : head + done + left]
     if train.version == 4:
-        (identity,) = struct.unpack_from("!H", packet, 4)
-        struct.pack_into("!H", packet, 4, (identity + count) & 0xFFFF)
+        (identity,) = struct.unpack_from("!H", packet, train.ip + 4)
+        struct.pack_into("!H", packet, train.ip + 4, (identity + count) & 0xFFFF)
     if train.tcp:
         (sequence,) = struct.unpack_from("!I", packet, train.start + 4)
         struct.pack_into("!I", packet, train.start + 4, (sequence + done) & 0xFFFF_FFFF)
@@ -210,7 +243,7 @@ def _make_middle(packet: bytearray, train: _Train) -> None:
     start = train.start
     _set_lengths(memoryview(packet), train, train.head + train.segment)
     if train.version == 4:
-        packet[10:12] = b"\0\0"
+        packet[train.ip + 10 : train.ip + 12] = b"\0\0"
     if train.tcp:
         packet[start + 13] &= 0xFF ^ (_FIN_PSH | _CWR)
         packet[start + 16 : start + 18] = b"\0\0"
@@ -229,27 +262,29 @@ def _mark_ends(memory: memoryview, stride: int, train: _Train) -> None:
 
 def _set_lengths(packet: memoryview, train: _Train, size: int) -> None:
     if train.version == 4:
-        struct.pack_into("!H", packet, 2, size)
+        struct.pack_into("!H", packet, train.ip + 2, size - train.ip)
     else:
-        struct.pack_into("!H", packet, 4, size - _IP6_HEADER)
+        struct.pack_into("!H", packet, train.ip + 4, size - train.ip - _IP6_HEADER)
     if not train.tcp:
         struct.pack_into("!H", packet, train.start + 4, size - train.start)
 
 
 def _ip4_vectors(slot: SlotView, at: int, stride: int, train: _Train) -> None:
     """Identifications count up, and with them the header checksums."""
-    first, header = _IDENTITY.unpack_from(slot.memory, at), slot.memory[at : at + train.start]
+    ip = at + train.ip
+    first, header = _IDENTITY.unpack_from(slot.memory, ip), slot.memory[ip : at + train.start]
     numbers = (_COUNT[: train.packets] + np.uint32(first[0])) & np.uint32(0xFFFF)
     total = numbers + np.uint32(65535 - checksum(header) + 65535 - first[0])
     total[-1] += np.uint32(65535 + train.rest - train.segment)
-    slot.column(">u2", at + 4, stride, train.packets)[:] = numbers
-    slot.column(">u2", at + 10, stride, train.packets)[:] = finish(total)
+    slot.column(">u2", ip + 4, stride, train.packets)[:] = numbers
+    slot.column(">u2", ip + 10, stride, train.packets)[:] = finish(total)
 
 
 def _transport_checksums(slot: SlotView, at: int, rows: Bytes, train: _Train) -> None:
     start, stride = train.start, rows.shape[1]
+    ip = at + train.ip
     addresses = (
-        slot.memory[at + 12 : at + 20] if train.version == 4 else slot.memory[at + 8 : at + 40]
+        slot.memory[ip + 12 : ip + 20] if train.version == 4 else slot.memory[ip + 8 : ip + 40]
     )
     length = train.head - start + train.segment
     pseudo = checksum(addresses, (6 if train.tcp else 17) + length)
