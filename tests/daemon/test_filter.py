@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chancel.daemon.filter import InnerFilter
+from chancel.daemon.filter import Filter, InnerFilter, allowed
 from chancel.wire.drop import Drop
 from tests.daemon.naive import TAIL, fill, new_slot, packets_of
 
@@ -102,6 +103,21 @@ def test_without_accepts_only_the_tunnels_own_subnet_passes() -> None:
     assert inner.judge(packet("192.168.3.4")) is Drop.INNER_ADDRESS
 
 
+def assert_judged_like_packets(
+    rules: Filter, judge: Callable[[bytes], Drop | None], train: list[bytes]
+) -> None:
+    """A run of these packets, all of one size but the last: what passes of it, and what is said."""
+    slot = new_slot(8192)
+    run = fill(slot, [data + bytes(TAIL) for data in train], 7, tunnel=3)
+    drops: dict[Drop, int] = {}
+    parts = allowed(rules, slot, run, drops)
+    assert packets_of(slot, parts) == [data + bytes(TAIL) for data in train if judge(data) is None]
+    assert drops == Counter(reason for data in train if (reason := judge(data)) is not None)
+    assert all(part.tunnel == 3 for part in parts)
+    for before, after in itertools.pairwise(parts):
+        assert before.end < after.offset or before.last < before.size, "else they would be one run"
+
+
 @st.composite
 def trains(draw: st.DrawFn) -> list[bytes]:
     """Packets of one size, the last perhaps shorter: all alike, or with some that differ."""
@@ -138,17 +154,7 @@ def trains(draw: st.DrawFn) -> list[bytes]:
 @given(trains())
 @example([packet(destination="10.77.0.0")] * 3 + [packet(destination="10.77.0.0", size=19)])
 def test_a_run_is_judged_as_its_packets_would_be(train: list[bytes]) -> None:
-    inner, slot = InnerFilter([TUNNEL.network, *ACCEPTS]), new_slot(4096)
-    run = fill(slot, [data + bytes(TAIL) for data in train], 7, tunnel=3)
-    drops: dict[Drop, int] = {}
-    allowed = inner.allowed(slot, run, drops)
-    assert packets_of(slot, allowed) == [
-        data + bytes(TAIL) for data in train if naive(data) is None
-    ]
-    assert drops == Counter(reason for data in train if (reason := naive(data)) is not None)
-    assert all(part.tunnel == 3 for part in allowed)
-    for before, after in itertools.pairwise(allowed):
-        assert before.end < after.offset or before.last < before.size, "else they would be one run"
+    assert_judged_like_packets(InnerFilter([TUNNEL.network, *ACCEPTS]), naive, train)
 
 
 def test_an_endless_number_of_addresses_is_not_remembered() -> None:

@@ -55,6 +55,7 @@ class Drop(enum.StrEnum):
     INNER_VERSION = "inner-version"
     INNER_PROTOCOL = "inner-protocol"
     INNER_ADDRESS = "inner-address"
+    INNER_ETHERTYPE = "inner-ethertype"
 
     # On the way out.
     NO_KEY = "no-key"

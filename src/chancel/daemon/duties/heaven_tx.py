@@ -10,7 +10,7 @@ import os
 import time
 from collections import Counter
 
-from chancel.daemon.filter import InnerFilter
+from chancel.daemon.filter import Filter, FrameFilter, InnerFilter, allowed
 from chancel.daemon.hot.coalesce import DeviceWriter, write_run
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.process import Process
@@ -31,8 +31,9 @@ class _Tunnel:
             vnet=settings.tun_vnet,
             uso=settings.tun_uso,
             frame_header=settings.frame_header,
+            ethernet=settings.tap,
         )
-        self.filter = InnerFilter(settings.networks)
+        self.filter: Filter = FrameFilter() if settings.tap else InnerFilter(settings.networks)
         self.heartbeat_at = 0.0
         self.probes = self.probe_size = self.acks = self.ack_size = 0
 
@@ -108,8 +109,8 @@ class HeavenTx:
             if run.next == NEXT_GRACE:
                 self._graces(entry, slot, run)
                 continue
-            for allowed in entry.filter.allowed(slot, run, entry.writer.drops):
-                write_run(entry.writer, slot, allowed)
+            for part in allowed(entry.filter, slot, run, entry.writer.drops):
+                write_run(entry.writer, slot, part)
         self._lane.release(batch)
 
     def _graces(self, entry: _Tunnel, slot: SlotView, run: Run) -> None:
