@@ -169,7 +169,7 @@ def test_without_tun_the_packet_device_steps_in(
 def test_without_any_right_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_tun, "CLONE_DEVICE", "/nonexistent/tun")
 
-    def refuse(name: str, *, offload: bool) -> Device:
+    def refuse(name: str, *, offload: bool, tap: bool) -> Device:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(device_packet, "open_packet_device", refuse)

@@ -207,6 +207,8 @@ def test_what_is_larger_than_the_path_is_counted_and_trains_stay_on(pair: Pair) 
 class TooLarge:
     """A socket on a path whose MTU fell, as kernels up to 6.12 report it."""
 
+    family = socket.AF_INET
+
     def __init__(self, udp: socket.socket, mtu: int) -> None:
         self._udp = udp
         self._mtu = mtu

@@ -70,7 +70,7 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
     plain = [
         ("peer", _peer(tunnel)),
         ("local", tunnel["local"]),
-        ("tunnel", f"{tunnel['tunnel']} on {tunnel['device']}"),
+        ("tunnel", _tunnel(tunnel)),
         ("mtu", f"{tunnel['mtu']} ({'discovered' if tunnel['mtu_discovery'] else 'fixed'})"),
         ("keys", words.keys(tunnel)),
         ("exchange", _exchange(tunnel["exchange"])),
@@ -82,6 +82,14 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
         ("offloads", _offloads(tunnel["offloads"])),
     ]
     return rows + [(label, Text(text)) for label, text in plain]
+
+
+def _tunnel(tunnel: dict[str, Any]) -> str:
+    if tunnel["tap"]:
+        port = f", a port of {tunnel['bridge']}" if tunnel["bridge"] else ""
+        return f"Ethernet on {tunnel['device']}{port}"
+    addresses = [tunnel[each] for each in ("tunnel", "tunnel6") if tunnel[each]]
+    return f"{', '.join(addresses)} on {tunnel['device']}"
 
 
 def _peer(tunnel: dict[str, Any]) -> str:

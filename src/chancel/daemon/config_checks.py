@@ -6,6 +6,7 @@ In the order of the sanctum daemon, so that a file with two faults is refused fo
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from chancel.daemon.config_types import (
     OVERHEAD_BYTES,
     SHROUD_OVERHEAD_BYTES,
     Mode,
+    Network,
     ProfileName,
     TunnelConfig,
 )
@@ -155,8 +157,17 @@ class _Finish:
             raise self._refusal("encapsulation", "ended with 0.9 (expected shroud yes)")
         if draft.tunnel6 is not None and tunnel is None:
             raise self._refusal("tunnel6", "TAP has no address (expected no such line)")
+        if draft.tunnel6 is None and not draft.tap:
+            self._check_ipv4_only("route", draft.routes)
+            self._check_ipv4_only("accept", draft.accepts)
         if draft.mode is Mode.PILGRIM and draft.peer is None:
             raise self._refusal("peer", "a pilgrim can't learn it (expected its shrine's ip:port)")
+
+    def _check_ipv4_only(self, directive: str, networks: Sequence[Network]) -> None:
+        for network in networks:
+            if network.version == 6:
+                problem = f"{network}: the device has no IPv6 (expected a tunnel6 line)"
+                raise self._refusal(directive, problem)
 
     def _check_key_file(self, directive: str, path: Path) -> None:
         try:

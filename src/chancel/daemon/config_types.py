@@ -33,6 +33,9 @@ MIN_MTU = 623
 MIN_MTU_IPV6 = 1280
 """Below it the kernel has no IPv6 on a device (RFC 8200)."""
 
+FRAME_BYTES = 18
+"""What an Ethernet frame with a VLAN tag has before the packet that the device's MTU counts."""
+
 MAX_MTU = MAX_DATAGRAM_BYTES - OVERHEAD_BYTES
 
 LEGACY_MTU = (576, 1500)
@@ -135,6 +138,16 @@ class TunnelConfig:
     def networks(self) -> tuple[Network, ...]:
         """The networks of the device's own addresses."""
         return tuple(own.network for own in (self.tunnel, self.tunnel6) if own is not None)
+
+    def device_mtu(self, payload: int) -> int:
+        """The device's MTU where the tunnel carries ``payload`` bytes.
+
+        Frames of a TAP device are longer than its MTU: what is found out leaves room for that, a
+        number in the file is taken at its word. Below 1280 the kernel would end IPv6 on the device.
+        """
+        if self.tap and self.mtu_discovery:
+            return payload - FRAME_BYTES
+        return payload if self.tunnel6 is None else max(payload, MIN_MTU_IPV6)
 
     def refusal(self, directive: str, problem: str, key: str | None = None) -> ConfigError:
         """An error at the place of ``directive``; ``key`` finds one of several such lines."""

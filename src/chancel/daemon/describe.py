@@ -48,6 +48,7 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         **about,
         "mode": str(settings.mode),
         "tunnel": str(settings.tunnel) if settings.tunnel else None,
+        "tunnel6": str(settings.tunnel6) if settings.tunnel6 else None,
         "networks": [str(network) for network in settings.networks],
         "peer": str(peer) if peer else None,
         "path": _path(peer, settings.peer),

@@ -1,10 +1,12 @@
-"""A veth pair in place of TUN, for users and containers that have no ``/dev/net/tun``.
+"""A veth pair in place of TUN or TAP, for users and containers that have no ``/dev/net/tun``.
 
 The near end is the tunnel's device. The far end lies in a network namespace of its own, in which
 nothing lives but the packet socket that reads and writes it: the namespace, and with it the pair,
 ends when the last descriptor of that socket is closed, as a TUN device would.
 
-The near end has no ARP, so the kernel sends every packet to the device's own hardware address.
+In place of TUN the near end has no ARP, so the kernel sends every packet to the device's own
+hardware address. In place of TAP it is as it is, and the whole Ethernet frames are carried; the
+kernel tells of their VLAN tags apart (``hot.tags``).
 """
 
 from __future__ import annotations
@@ -28,31 +30,45 @@ BUFFER_BYTES = 4 << 20
 
 _SOL_PACKET = 263
 _PACKET_VNET_HDR = 15
+_PACKET_AUXDATA = 8
 _PACKET_QDISC_BYPASS = 20
+_PACKET_IGNORE_OUTGOING = 23
+_SO_ATTACH_FILTER = 26
+_ETH_P_ALL = 0x0003
 _ETH_P_IP = 0x0800
+_ETH_P_IPV6 = 0x86DD
 _IFF_NOARP = 0x80
 _SO_RCVBUFFORCE = 33
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
 
+_LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x28, 0x15, 0x06
+"""Instructions of the kernel's packet filter (BPF)."""
+
 _USO_SINCE = (6, 2)
 
 
-def open_packet_device(name: str, *, offload: bool) -> Device:
+def open_packet_device(name: str, *, offload: bool, tap: bool = False) -> Device:
     """Make the device ``name``, down and without address. Raises OSError."""
     with linux.empty_network() as home:
-        packets = _far_end(name, home, offload=offload)
+        packets = _far_end(name, home, offload=offload, tap=tap)
     try:
-        mac = _near_end(name, offload=offload)
+        mac = _near_end(name, offload=offload, tap=tap)
     except OSError:
         packets.close()
         raise
-    header = mac + mac + struct.pack("!H", _ETH_P_IP)
-    uso = offload and _kernel_release() >= _USO_SINCE
-    return Device(packets.detach(), name, header, vnet=offload, tso=offload, uso=uso)
+    return Device(
+        packets.detach(),
+        name,
+        frame_header=b"" if tap else mac + mac + struct.pack("!H", _ETH_P_IP),
+        vnet=offload,
+        tso=offload,
+        uso=offload and _kernel_release() >= _USO_SINCE,
+        tags_aside=tap,
+    )
 
 
-def _far_end(name: str, home: int, *, offload: bool) -> socket.socket:
+def _far_end(name: str, home: int, *, offload: bool, tap: bool) -> socket.socket:
     with contextlib.suppress(OSError):  # no IPv6, or /proc/sys read-only: some chatter, no harm
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -68,18 +84,41 @@ def _far_end(name: str, home: int, *, offload: bool) -> socket.socket:
         packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         with contextlib.suppress(PermissionError):  # beyond the machine's limit only as its root
             packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
-        packets.bind((FAR_END, _ETH_P_IP))
+        packets.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)  # or we'd read what we write
+        if tap:
+            packets.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        else:
+            _receive_only_ip(packets)
+        packets.bind((FAR_END, _ETH_P_ALL))
     except OSError:
         packets.close()
         raise
     return packets
 
 
-def _near_end(name: str, *, offload: bool) -> bytes:
+def _receive_only_ip(packets: socket.socket) -> None:
+    """Attach a filter that lets IPv4 and IPv6 pass, as a TUN device does."""
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (_LOAD_HALF, 0, 0, 12),  # the frame's type
+            (_JUMP_EQUAL, 1, 0, _ETH_P_IP),
+            (_JUMP_EQUAL, 0, 1, _ETH_P_IPV6),
+            (_RETURN, 0, 0, 0xFFFF_FFFF),
+            (_RETURN, 0, 0, 0),
+        )
+    )
+    code = array.array("B", program)
+    attached = struct.pack("@HP", len(program) // 8, code.buffer_info()[0])
+    packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+
+
+def _near_end(name: str, *, offload: bool, tap: bool) -> bytes:
     """Returns the near end's hardware address."""
     index = socket.if_nametoindex(name)
     with netconf.netlink() as ip:
-        ip.link("set", index=index, flags=_IFF_NOARP, change=_IFF_NOARP)
+        if not tap:
+            ip.link("set", index=index, flags=_IFF_NOARP, change=_IFF_NOARP)
         (link,) = ip.link("get", index=index)
     if not offload:
         _disable_checksum_offload(name)

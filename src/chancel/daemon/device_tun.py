@@ -1,4 +1,4 @@
-"""TUN: the kernel's own device for tunnels. Its offloads are probed, the best set wins."""
+"""TUN and TAP: the kernel's own devices for tunnels. Offloads are probed, the best set wins."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _TUNSETOFFLOAD = 0x4004_54D0
 _TUNSETVNETHDRSZ = 0x4004_54D8
 
 _IFF_TUN = 0x0001
+_IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 
@@ -26,13 +27,13 @@ _USO = 0x20 | 0x40
 
 
 def open_clone_device() -> int:
-    """Open the device from which TUN devices are made. Raises OSError."""
+    """Open the device from which others are made. Raises OSError."""
     return os.open(CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def attach(tun: int, name: str, *, offload: bool) -> Device:
-    """Make the TUN device ``name`` on an open clone device. Raises OSError."""
-    flags = _IFF_TUN | _IFF_NO_PI | (_IFF_VNET_HDR if offload else 0)
+def attach(tun: int, name: str, *, offload: bool, tap: bool = False) -> Device:
+    """Make the TUN (or TAP) device ``name`` on an open clone device. Raises OSError."""
+    flags = (_IFF_TAP if tap else _IFF_TUN) | _IFF_NO_PI | (_IFF_VNET_HDR if offload else 0)
     fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
     if not offload:
         return Device(tun, name, b"", vnet=False, tso=False, uso=False)

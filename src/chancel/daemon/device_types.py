@@ -9,9 +9,11 @@ import dataclasses
 class Device:
     """An open device. ``fd`` is non-blocking and belongs to whoever opened it.
 
-    ``frame_header`` stands between the virtio header and the IP packet, both ways. ``vnet``: frames
-    begin with a virtio header; ``tso`` and ``uso``: trains of TCP, or of UDP, may come and be
-    written. They are all False when offloads are off.
+    ``frame_header`` stands between the virtio header and each IPv4 packet, both ways; before IPv6
+    it has that type. With TAP it is empty: the packets are Ethernet frames. ``vnet``: frames begin
+    with a virtio header; ``tso`` and ``uso``: trains of TCP, or of UDP, may come and be written.
+    They are all False when offloads are off. ``tags_aside``: a frame's VLAN tag isn't in it, but
+    in the control data of ``recvmsg``.
     """
 
     fd: int
@@ -20,3 +22,4 @@ class Device:
     vnet: bool
     tso: bool
     uso: bool
+    tags_aside: bool = False

@@ -23,7 +23,7 @@ from pathlib import Path
 from chancel.daemon import config, ctl_socket, logs, places, privileges, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
-from chancel.daemon.config_types import Mode, TunnelConfig
+from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
 from chancel.daemon.linux import MachineError
 from chancel.daemon.loop import Loop
@@ -269,10 +269,23 @@ class Guardian:
                 continue
             try:
                 if tunnel.adopt_mtu(entry.record.mtu):
-                    log.info("MTU has been set to %d tunnel=%s", tunnel.mtu, tunnel.config.instance)
+                    _tell_mtu(tunnel)
             except OSError as error:
                 log.error(
                     "MTU can't be set tunnel=%s reason=%s",
                     tunnel.config.instance,
                     error.strerror,
                 )
+
+
+def _tell_mtu(tunnel: Tunnel) -> None:
+    instance, mtu = tunnel.config.instance, tunnel.mtu
+    log.info("MTU has been set to %d tunnel=%s", mtu, instance)
+    if tunnel.config.tunnel6 is not None and mtu < MIN_MTU_IPV6:
+        log.warning(
+            "the path carries packets of %d bytes and IPv6 needs %d, so its device stays there and"
+            " larger packets are lost tunnel=%s",
+            mtu,
+            MIN_MTU_IPV6,
+            instance,
+        )

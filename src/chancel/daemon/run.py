@@ -49,12 +49,23 @@ _RUN = struct.Struct("=HBxHHHxxI18s2x")
 RUN_BYTES = _RUN.size
 _new = tuple.__new__  # Run._make, without its Python
 _ADDRESS = struct.Struct("!16sH")
+_ZONE = struct.Struct("!I")
+_ZONE_AT = 2
+
+
+def _is_link_local(raw: bytes) -> bool:
+    return raw[0] == 0xFE and raw[1] & 0xC0 == 0x80
 
 
 def pack_address(address: Address) -> bytes:
-    """An address as 18 bytes: IPv6 (IPv4 mapped into it), then be16 port."""
+    """An address as 18 bytes: IPv6 (IPv4 mapped into it), then be16 port.
+
+    The zone of a link-local address, a number, lies where such an address has only zeros.
+    """
     ip = ipaddress.ip_address(address.host)
     raw = ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
+    if ip.version == 6 and ip.scope_id is not None and _is_link_local(raw):
+        raw = raw[:_ZONE_AT] + _ZONE.pack(int(ip.scope_id)) + raw[_ZONE_AT + _ZONE.size :]
     return _ADDRESS.pack(raw, address.port)
 
 
@@ -62,7 +73,11 @@ def unpack_address(packed: bytes) -> Address:
     """Inverse of :func:`pack_address`."""
     raw, port = _ADDRESS.unpack(packed)
     ip = ipaddress.IPv6Address(raw)
-    return Address(str(ip.ipv4_mapped or ip), port)
+    if not _is_link_local(raw):
+        return Address(str(ip.ipv4_mapped or ip), port)
+    (zone,) = _ZONE.unpack_from(raw, _ZONE_AT)
+    bare = ipaddress.IPv6Address(raw[:_ZONE_AT] + bytes(_ZONE.size) + raw[_ZONE_AT + _ZONE.size :])
+    return Address(f"{bare}%{zone}" if zone else str(bare), port)
 
 
 def encode_runs(runs: list[Run]) -> bytes:

@@ -17,7 +17,8 @@ class TunnelSettings:
 
     ``tunnel`` is ``None`` for a TAP device; ``tunnel6`` is an IPv6 address beside it.
     ``frame_header`` is what stands before each IP packet on the device descriptor, between the
-    vnet header and the packet: empty for TUN, an Ethernet header for a packet socket.
+    vnet header and the packet: empty for TUN and TAP, an Ethernet header for a packet socket in
+    place of TUN. ``tags_aside``: VLAN tags come beside the frame, as from a packet socket.
     """
 
     instance: str
@@ -37,6 +38,7 @@ class TunnelSettings:
     mode: Mode = Mode.TUNNEL
     tunnel6: ipaddress.IPv6Interface | None = None
     tap: bool = False
+    tags_aside: bool = False
     tfc: bool = False
     shroud: bool = False
     profile: ProfileName = ProfileName.CURRENT
@@ -68,6 +70,7 @@ class TunnelSettings:
             "mode": self.mode,
             "tunnel6": str(self.tunnel6) if self.tunnel6 else None,
             "tap": self.tap,
+            "tags_aside": self.tags_aside,
             "tfc": self.tfc,
             "shroud": self.shroud,
             "profile": self.profile,
@@ -95,6 +98,7 @@ class TunnelSettings:
             mode=Mode(data["mode"]),
             tunnel6=ipaddress.IPv6Interface(data["tunnel6"]) if data["tunnel6"] else None,
             tap=data["tap"],
+            tags_aside=data["tags_aside"],
             tfc=data["tfc"],
             shroud=data["shroud"],
             profile=ProfileName(data["profile"]),

@@ -70,9 +70,15 @@ class Tunnel:
             files.callback(pidfile.remove)
         bound = udp.open_udp(config.local, offload=config.offload)
         descriptors.enter_context(bound.socket)
-        made = device.open_device(config.instance, offload=config.offload)
+        made = device.open_device(config.instance, offload=config.offload, tap=config.tap)
         descriptors.callback(os.close, made.fd)
-        netconf.configure(config.instance, config.tunnel, config.mtu, config.routes)
+        mtu = config.device_mtu(config.mtu)
+        if config.tap:
+            netconf.configure_tap(config.instance, config.bridge, mtu, config.routes)
+        else:
+            netconf.configure(
+                config.instance, config.tunnel, mtu, config.routes, tunnel6=config.tunnel6
+            )
         return cls(
             config=config,
             device=made,
@@ -81,7 +87,7 @@ class Tunnel:
             status=status,
             pidfile=pidfile,
             mtu=config.mtu,
-            local=Address(*bound.socket.getsockname()),
+            local=Address(*bound.socket.getsockname()[:2]),
             _descriptors=descriptors,
             _files=files,
         )
@@ -106,6 +112,7 @@ class Tunnel:
             mode=self.config.mode,
             tunnel6=self.config.tunnel6,
             tap=self.config.tap,
+            tags_aside=self.device.tags_aside,
             tfc=self.config.tfc,
             shroud=self.config.shroud,
             profile=self.config.profile,
@@ -117,6 +124,8 @@ class Tunnel:
         return {
             "descr": self.config.descr,
             "device": self.device.name,
+            "tap": self.config.tap,
+            "bridge": self.config.bridge,
             "local": str(self.local),
             "offloads": {
                 "tun_tso": self.device.tso,
@@ -159,7 +168,7 @@ class Tunnel:
         wanted = max(MIN_MTU, min(discovered, self.config.mtu))
         if wanted == self.mtu:
             return False
-        netconf.set_mtu(self.device.name, wanted)
+        netconf.set_mtu(self.device.name, self.config.device_mtu(wanted))
         self.mtu = wanted
         return True
 

@@ -17,7 +17,10 @@ UDP_SEGMENT = 103
 UDP_GRO = 104
 
 _IP_MTU_DISCOVER = 10
-_IP_PMTUDISC_DO = 2
+_IPV6_MTU_DISCOVER = 23
+_IPV6_DONTFRAG = 62
+_PMTUDISC_DO = 2
+_ANY6 = "::"
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 
@@ -31,10 +34,15 @@ class UdpSocket(NamedTuple):
 
 
 def open_udp(local: Address, *, offload: bool) -> UdpSocket:
-    """Bind to ``local`` (port 0: any free one). Raises :class:`MachineError`."""
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    """Bind to ``local`` (port 0: any free one). Raises :class:`MachineError`.
+
+    An IPv6 socket bound to any address takes IPv4 as well.
+    """
     try:
-        udp.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+        udp = _never_fragmenting(local)
+    except OSError as error:
+        raise MachineError(_refusal(local, error)) from error
+    try:
         _grow(udp, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
         _grow(udp, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
         udp.bind(local)
@@ -46,6 +54,21 @@ def open_udp(local: Address, *, offload: bool) -> UdpSocket:
         gso=offload and _enable(udp, UDP_SEGMENT, 0),
         gro=offload and _enable(udp, UDP_GRO, 1),
     )
+
+
+def _never_fragmenting(local: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in local.host else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        udp.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
+        if family == socket.AF_INET6:
+            udp.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DO)
+            udp.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, local.host != _ANY6)
+    except OSError:
+        udp.close()
+        raise
+    return udp
 
 
 def _grow(udp: socket.socket, option: int, forced: int) -> None:
@@ -67,4 +90,6 @@ def _refusal(local: Address, error: OSError) -> str:
         return f"local {local} is in use by another program (expected a free port)"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"local {local}: this machine has no such address (expected one of its own)"
+    if error.errno == errno.EAFNOSUPPORT:
+        return f"local {local}: this machine has no IPv6 (expected an IPv4 address)"
     return f"local {local} can't be bound: {error.strerror}"

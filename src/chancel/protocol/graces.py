@@ -134,10 +134,11 @@ class Graces:
     def _probe_sizes(self) -> Iterator[int]:
         """Sizes in the order of protocol section 11.3: the first of them is tried twice."""
         profile = self._profile
+        overhead = profile.probe_sizes[0] - self._maximum  # with what shroud and IPv6 add to it
         yield self._maximum
         size = self._maximum
         for packet in profile.probe_sizes:
-            size = packet - profile.overhead_bytes
+            size = packet - overhead
             yield size
         while size > profile.mtu_minimum:
             size = max(size - profile.probe_step, profile.mtu_minimum)

@@ -31,7 +31,11 @@ class _Tunnel:
     def __init__(self, settings: TunnelSettings, fd: int, now: float) -> None:
         self.settings = settings
         self.reader = DeviceReader(
-            fd, vnet=settings.tun_vnet, frame_header_bytes=len(settings.frame_header)
+            fd,
+            vnet=settings.tun_vnet,
+            frame_header_bytes=len(settings.frame_header),
+            ethernet=settings.tap,
+            tags_aside=settings.tags_aside,
         )
         self.graces = Graces(settings.mtu, settings.mtu_discovery, now)
         self.peer = settings.peer

@@ -28,8 +28,12 @@ _MOST_RUNS = MAX_RUNS // 2
 _MOST_CALLS = 512
 """Calls for one batch, so that a flood of what is dropped at once can't hold up the rest."""
 
+Source = tuple[str, int] | tuple[str, int, int, int]
+"""Where a datagram came from, as the socket says it: host and port; with IPv6 a flow and a zone."""
+
 _PENDING = frozenset(
     {
+        errno.EACCES,
         errno.ECONNREFUSED,
         errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
@@ -56,18 +60,20 @@ class UdpReceiver:
         self.bytes = 0
         self.calls = 0
         self.drops: dict[Drop, int] = {}
-        self._source: tuple[str, int] | None = None
+        self._source: Source | None = None
         self._packed = b""
 
     def drop(self, reason: Drop, count: int = 1) -> None:
         """Count datagrams that go no further."""
         self.drops[reason] = self.drops.get(reason, 0) + count
 
-    def packed(self, source: tuple[str, int]) -> bytes:
+    def packed(self, source: Source) -> bytes:
         """The source address as a run carries it."""
         if source != self._source:
             self._source = source
-            self._packed = pack_address(Address(source[0], source[1]))
+            zone = source[3] if len(source) == 4 else 0
+            host = f"{source[0]}%{zone}" if zone else source[0]
+            self._packed = pack_address(Address(host, source[1]))
         return self._packed
 
 
@@ -109,7 +115,7 @@ def _append(
     size: int,
     segment: int,
     tunnel: int,
-    source: tuple[str, int],
+    source: Source,
 ) -> int:
     """Describe what was received as a run; returns how far the slot is used by it."""
     count = max(1, -(-size // segment))

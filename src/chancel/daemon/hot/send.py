@@ -38,11 +38,24 @@ _PASSING = frozenset(
 )
 
 
+Target = tuple[str, int] | tuple[str, int, int, int]
+"""Where a datagram goes, as the socket wants it: host and port; with IPv6 a flow and a zone."""
+
+
+def _target(peer: Address) -> Target:
+    """A peer for an IPv6 socket, to which IPv4 is a part of IPv6."""
+    host, _, zone = peer.host.partition("%")
+    return (host if ":" in host else f"::ffff:{host}", peer.port, 0, int(zone or 0))
+
+
 class UdpSender:
     """Sends on one socket and counts. ``gso`` is dropped on the error that proves it broken."""
 
     def __init__(self, udp: socket.socket, *, gso: bool) -> None:
         self._udp = udp
+        self._ipv6 = udp.family == socket.AF_INET6
+        self._peer: Address | None = None
+        self._target: Target = ("", 0)
         self.gso = gso
         self.datagrams = 0
         self.bytes = 0
@@ -54,6 +67,8 @@ class UdpSender:
 
     def send(self, memory: memoryview, run: Run, peer: Address) -> None:
         """Send one run to the peer; what can't be sent is counted."""
+        if peer is not self._peer:
+            self._peer, self._target = peer, _target(peer) if self._ipv6 else peer
         step = max(1, min(_MAX_SEGMENTS, _MAX_BYTES // run.size)) if self.gso else 1
         refusal: OSError | None = None
         done = 0
@@ -62,7 +77,7 @@ class UdpSender:
             at = run.offset + done * run.size
             stop = run.end if done + count == run.packets else at + count * run.size
             try:
-                self._call(memory[at:stop], run.size, count, peer)
+                self._call(memory[at:stop], run.size, count)
             except OSError as error:
                 if count > 1 and error.errno in _NO_TRAIN:
                     step, refusal = 1, error  # the rest of the run goes out one by one
@@ -77,13 +92,13 @@ class UdpSender:
                     refusal = None
             done += count
 
-    def _call(self, data: memoryview, size: int, count: int, peer: Address) -> None:
+    def _call(self, data: memoryview, size: int, count: int) -> None:
         self.calls += 1
         if count > 1:
             control = [(socket.SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(size))]
-            self._udp.sendmsg([data], control, 0, peer)
+            self._udp.sendmsg([data], control, 0, self._target)
         else:
-            self._udp.sendto(data, peer)
+            self._udp.sendto(data, self._target)
 
     def _refused(self, error: OSError, count: int) -> None:
         self.error = error.errno or 0
