@@ -3,15 +3,18 @@
 One request is one line of JSON and so is each answer: ``{"ok": true, ...}``, or ``{"ok": false,
 "error": "one sentence"}``. The requests made here: ``{"do": "status"}``; ``{"do": "add", "name":
 FILE}`` together with the descriptor of an open configuration file; ``{"do": "remove", "instance":
-NAME}``. A group knows ``{"do": "watch", "interval_s": SECONDS}`` as well, for programs.
+NAME}``; ``{"do": "trace"}``, whose answer brings a descriptor. A group knows ``{"do": "watch",
+"interval_s": SECONDS}`` as well, for programs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from chancel.errors import LinkClosed, LocalProtocolError
 
 MAX_ANSWER_BYTES = 16 << 20
 """An answer over many tunnels has about 2 KB for each; anything near this is no answer."""
+
+MAX_LINE_BYTES = 64 * 1024
 
 TIMEOUT_S = 10.0
 """A group answers at once; adding a tunnel takes it less than a second."""
@@ -107,19 +112,44 @@ def ask(path: Path, request: dict[str, Any], descriptors: Iterable[int] = ()) ->
     Raises :class:`LinkClosed` when nobody answers there, and :class:`LocalProtocolError` with the
     group's own sentence when it refuses.
     """
+    with _conversation(path) as stream:
+        socket.send_fds(stream, [json.dumps(request).encode() + b"\n"], list(descriptors))
+        with stream.makefile("rb") as lines:
+            line = lines.readline(MAX_ANSWER_BYTES)
+    return _decode(line, _name(path))
+
+
+def trace(path: Path) -> socket.socket:
+    """Begin a trace of a group. Each message received from the socket is some lines of JSON.
+
+    It ends for all when the socket is closed. Raises as :func:`ask` does.
+    """
+    with _conversation(path) as stream:
+        stream.sendall(b'{"do": "trace"}\n')
+        line, fds, _flags, _address = socket.recv_fds(stream, MAX_LINE_BYTES, 1)
+    with contextlib.ExitStack() as received:
+        for fd in fds:
+            received.callback(os.close, fd)
+        _decode(line, _name(path))
+        if not fds:
+            raise LinkClosed(f"{_name(path)} gave nothing to read the trace from")
+        received.pop_all()
+    return socket.socket(fileno=fds[0])
+
+
+@contextlib.contextmanager
+def _conversation(path: Path) -> Iterator[socket.socket]:
+    """A connection to a group, that is closed afterwards; OSErrors become :class:`LinkClosed`."""
     name = _name(path)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
             stream.settimeout(TIMEOUT_S)
             stream.connect(str(path))
-            socket.send_fds(stream, [json.dumps(request).encode() + b"\n"], list(descriptors))
-            with stream.makefile("rb") as lines:
-                line = lines.readline(MAX_ANSWER_BYTES)
+            yield stream
     except TimeoutError as error:
         raise LinkClosed(f"{name} does not answer; its processes may be stopped") from error
     except OSError as error:
         raise LinkClosed(f"{name} is not running: {error.strerror}") from error
-    return _decode(line, name)
 
 
 def _name(path: Path) -> str:

@@ -30,6 +30,7 @@ from chancel.daemon.loop import Loop
 from chancel.daemon.notify import READY, STOPPING, notify
 from chancel.daemon.privileges import Identity
 from chancel.daemon.topology import GUARDIAN
+from chancel.daemon.trace import make_channel
 from chancel.daemon.tunnel import Tunnel
 from chancel.errors import ChancelError, LocalProtocolError
 
@@ -235,8 +236,9 @@ class Guardian:
         while (received := control.take("request")) is not None:
             request, fds = received
             answer = {"answer": request["id"], "ok": True}
+            results: list[int] = []
             try:
-                self._obey(request, fds)
+                results = self._obey(request, fds)
             except GroupBroken:
                 raise
             except ChancelError as error:
@@ -244,9 +246,12 @@ class Guardian:
             finally:
                 for fd in fds:
                     os.close(fd)
-            self._group.tell_control(answer)
+            self._group.tell_control(answer, results)
+            for fd in results:
+                os.close(fd)
 
-    def _obey(self, request: Message, fds: list[int]) -> None:
+    def _obey(self, request: Message, fds: list[int]) -> list[int]:
+        """Returns the descriptors that go with the answer."""
         match request["request"]:
             case "add":
                 added = config.load_descriptor(fds[0], request["name"])
@@ -254,8 +259,21 @@ class Guardian:
                 self._add_late(added)
             case "remove":
                 self.remove(request["instance"])
+            case "trace":
+                return [self._trace()]
             case other:
                 raise LocalProtocolError(f"no request is called {other!r}")
+        return []
+
+    def _trace(self) -> int:
+        """Have each process tell what it does; returns the descriptor to read that from."""
+        reading, writing = make_channel()
+        with writing:
+            for name in self._group.topology.duties:
+                if name != "control":  # carries nothing, and sees what it tells in the boards
+                    self._group.tell(name, {"do": "trace"}, [writing.fileno()])
+        log.info("trace began")
+        return reading.detach()
 
     def _adopt_mtus(self) -> None:
         """heaven-rx has found out what a path carries, and rang."""

@@ -16,6 +16,7 @@ import mmap
 import os
 import select
 import socket
+from collections.abc import Callable
 from typing import NamedTuple
 
 from chancel.daemon.run import MAX_RUNS, RUN_BYTES, Run, decode_runs, encode_runs
@@ -60,6 +61,8 @@ class LaneWriter:
         self._free = list(range(ends.slots))
         self._out: set[int] = set()
         self._current: int | None = None
+        self.watch: Callable[[list[Run]], None] | None = None
+        """Told of each batch that leaves, while somebody traces."""
 
     def fileno(self) -> int:
         """Readable when the reader has given a slot back (or is gone)."""
@@ -97,6 +100,8 @@ class LaneWriter:
                 break
         self._out.add(self._current)
         self._current = None
+        if self.watch is not None:
+            self.watch(runs)
 
     def _reclaim(self) -> None:
         """Take one slot back, if one has come: the last one back is used next, still in cache."""

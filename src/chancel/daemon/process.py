@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from chancel.daemon.board import BoardReader, BoardWriter
@@ -14,6 +15,7 @@ from chancel.daemon.link import KeyLink, MessageLink
 from chancel.daemon.loop import Loop
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.topology import Wiring
+from chancel.daemon.trace import Trace
 
 log = logging.getLogger("chancel.daemon")
 
@@ -71,6 +73,10 @@ class Process:
         }
         self.hear: Callable[[dict[str, Any], list[int]], None] = _puzzled
         """What else the guardian says; control alone is told more than orders."""
+        self.trace: Trace | None = None
+        """What tells of everything this process does, while somebody wants to know."""
+        self._next = {lane: topology.lanes[lane].reader for lane in self.writers}
+        self._names: dict[int, str] = {}
         self._rings = [wiring.bells[other] for other in topology.rings.get(name, ())]
 
     def record(self, board: str, tunnel: int) -> Any:
@@ -101,14 +107,33 @@ class Process:
             return
         match message["do"]:
             case "add":
-                duty.add(message["tunnel"], TunnelSettings.from_json(message["settings"]), fds)
+                settings = TunnelSettings.from_json(message["settings"])
+                self._names[message["tunnel"]] = settings.instance
+                duty.add(message["tunnel"], settings, fds)
             case "remove":
                 duty.remove(message["tunnel"])
+                del self._names[message["tunnel"]]
+            case "trace":
+                self._begin_trace(fds[0])
             case "stop":
                 self.loop.stop()
             case other:
                 raise ValueError(f"the guardian said {other!r}")
         self.guardian.send({"done": message["do"], "at": time.monotonic()})
+
+    def _begin_trace(self, fd: int) -> None:
+        self._end_trace()
+        self.trace = trace = Trace(self.name, fd, self._names, self._end_trace)
+        for lane, writer in self.writers.items():
+            writer.watch = partial(trace.hop, self._next[lane])
+
+    def _end_trace(self) -> None:
+        if self.trace is None:
+            return
+        self.trace.close()
+        self.trace = None
+        for writer in self.writers.values():
+            writer.watch = None
 
 
 def _puzzled(message: dict[str, Any], _fds: list[int]) -> None:

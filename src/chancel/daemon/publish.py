@@ -32,6 +32,7 @@ class _Page:
     def __init__(self, instance: str, snapshot: Snapshot) -> None:
         self.instance = instance
         self.snapshot = snapshot
+        self.record: Record | None = None
         self.drops: Mapping[Drop, int] = {}
         self.dropped_at: dict[Drop, float] = {}
         self._limit = RateLimit(DROP_LOG_INTERVAL_S)
@@ -66,8 +67,7 @@ class Publisher:
         if process.board is None:
             raise ValueError(f"{process.name} has no board")
         self._board = process.board
-        self._loop = process.loop
-        self._ring = process.ring
+        self._process = process
         self._pages: dict[int, _Page] = {}
         self._dirty: set[int] = set()
         self._last = -math.inf
@@ -91,7 +91,7 @@ class Publisher:
         """Something changed that others act on: publish it and ring their bells."""
         self._publish(tunnel, time.monotonic())
         self._dirty.discard(tunnel)
-        self._ring()
+        self._process.ring()
 
     def wake_at(self) -> float | None:
         """When :meth:`flush` is due; never while nothing changes."""
@@ -110,8 +110,11 @@ class Publisher:
     def _publish(self, tunnel: int, now: float) -> None:
         page = self._pages[tunnel]
         record, drops = page.snapshot()
-        page.note(drops, now)
-        self._board.write(tunnel, record, drops, self._loop.wakeups, page.dropped_at)
+        dropped = page.note(drops, now)
+        self._board.write(tunnel, record, drops, self._process.loop.wakeups, page.dropped_at)
+        if self._process.trace is not None:
+            self._process.trace.page(tunnel, page.record, record, dropped)
+        page.record = record
 
 
 def earliest(*times: float | None) -> float | None:

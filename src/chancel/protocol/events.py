@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from chancel.wire.offer import OfferState
 from chancel.wire.types import Address, InstanceId, Spi
 
 
@@ -136,6 +137,27 @@ class MtuNotFound:
     smallest: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OffersSent:
+    """``count`` offers went out, the fragments of our key or of our answer. Only when traced."""
+
+    kind: OfferState
+    spi: Spi
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfferReceived:
+    """An authentic offer came in time; it may be refused yet. Only when traced.
+
+    ``spi`` is the one that its body is about.
+    """
+
+    kind: OfferState
+    spi: Spi
+    fragment: int
+
+
 Event = (
     ExchangeStarted
     | ExchangeEnded
@@ -151,6 +173,8 @@ Event = (
     | PathChanged
     | MtuChanged
     | MtuNotFound
+    | OffersSent
+    | OfferReceived
 )
 
 MAX_EVENTS = 256

@@ -43,6 +43,8 @@ from chancel.protocol.events import (
     ExchangeEnded,
     ExchangePaused,
     ExchangeStarted,
+    OfferReceived,
+    OffersSent,
     Outcome,
     PeerRestarted,
     PeerUnresponsive,
@@ -97,6 +99,8 @@ class Exchange:
         behaviour: Behaviour = CHANCEL,
     ) -> None:
         self.drops: Counter[Drop] = Counter()
+        self.traced = False
+        """Whether each offer sent or received shall be an event, too."""
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._suite = suite
         self._spi_prefix = spi_prefix
@@ -137,6 +141,9 @@ class Exchange:
         self._check_clock(now, wall)
         try:
             offer = self._offers.open_untrusted(datagram, source == self._source, now, wall)
+            if self.traced:
+                body = offer.body
+                self._events.append(OfferReceived(body.state, body.spi, body.fragment))
             self._note_peer(offer.body.id, source, now)
             if offer.body.state is OfferState.PK:
                 self._on_key(offer, now, wall)
@@ -351,9 +358,14 @@ class Exchange:
         if isinstance(content, Answer):
             self._answers.sent(now)
         try:
-            self._datagrams += self._offers.seal(content, now, wall)
+            offers = self._offers.seal(content, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
+            return
+        self._datagrams += offers
+        if self.traced:
+            kind = OfferState.CT if isinstance(content, Answer) else OfferState.PK
+            self._events.append(OffersSent(kind, content.header_spi, len(offers)))
 
     def _step(self, handshake: Handshake, step: Step, outcome: Outcome = Outcome.FINISHED) -> None:
         handshake.step(step)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from chancel.crypto.system import SystemSuite
@@ -27,8 +29,11 @@ from chancel.daemon.records import (
 from chancel.daemon.run import Run, pack_address, unpack_address
 from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.events import (
+    Event,
     ExchangePaused,
     ExchangeStarted,
+    OfferReceived,
+    OffersSent,
     PeerUnresponsive,
     SendKeyInstalled,
 )
@@ -91,10 +96,14 @@ class _Tunnel:
         peer = current_peer(self.settings.peer, confess, self.snapshot()[0])
         self.exchange.path_known(peer is not None, now)
 
-    def note_events(self, now: float) -> bool:
+    def note_events(self, now: float, trace: Callable[[Event], None] | None) -> bool:
         """Log what happened; whether the board's entry changed because of it."""
         changed = False
         while (event := self.exchange.next_event()) is not None:
+            if trace is not None:
+                trace(event)
+            if isinstance(event, OffersSent | OfferReceived):
+                continue
             tell(self.settings.instance, event, now)
             changed = True
             match event:
@@ -128,6 +137,7 @@ class Chapel:
     """The duty of chapel."""
 
     def __init__(self, process: Process) -> None:
+        self._process = process
         self._suite = SystemSuite()
         self._bell = process.bell
         self._confess = process.boards["confess"]
@@ -189,6 +199,8 @@ class Chapel:
 
     def _advance(self, tunnel: int, entry: _Tunnel, now: float) -> None:
         """Let the exchange go on, and pass on what it wants: keys first, then offers."""
+        trace = self._process.trace
+        entry.exchange.traced = trace is not None
         board = self._confess.read(tunnel)
         moved = entry.note_peer()
         entry.hear(board.record if board else None, now)
@@ -202,7 +214,7 @@ class Chapel:
                 case EraseKeys():
                     self._send_keys.send(tunnel, command)
                     self._receive_keys.send(tunnel, command)
-        changed = entry.note_events(now)
+        changed = entry.note_events(now, None if trace is None else partial(trace.event, tunnel))
         if moved or changed:
             self._publisher.now(tunnel)
         self._send(tunnel, entry, entry.exchange.datagrams())

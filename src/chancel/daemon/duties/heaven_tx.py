@@ -18,6 +18,7 @@ from chancel.daemon.publish import Publisher
 from chancel.daemon.records import HeavenTxRecord
 from chancel.daemon.run import Run
 from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.trace import DEVICE
 from chancel.errors import RemoteProtocolError
 from chancel.wire import grace
 from chancel.wire.drop import Drop
@@ -76,6 +77,7 @@ class HeavenTx:
     """The duty of heaven-tx."""
 
     def __init__(self, process: Process) -> None:
+        self._process = process
         self._lane = process.readers["heaven"]
         self._views = SlotViews()
         self._publisher = Publisher(process)
@@ -111,6 +113,8 @@ class HeavenTx:
                 continue
             for part in allowed(entry.filter, slot, run, entry.writer.drops):
                 write_run(entry.writer, slot, part)
+        if self._process.trace is not None:
+            self._process.trace.hop(DEVICE, [run for run in batch.runs if run.next != NEXT_GRACE])
         self._lane.release(batch)
 
     def _graces(self, entry: _Tunnel, slot: SlotView, run: Run) -> None:

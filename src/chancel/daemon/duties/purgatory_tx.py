@@ -16,6 +16,7 @@ from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import PurgatoryRecord, current_peer
 from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.trace import NETWORK
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address
 
@@ -92,6 +93,8 @@ class PurgatoryTx:
             else:
                 entry.sender.send(batch.memory, run, entry.peer)
             self._publisher.later(run.tunnel)
+        if self._process.trace is not None:
+            self._process.trace.hop(NETWORK, batch.runs)
         lane.release(batch)
 
 
