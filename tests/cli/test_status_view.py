@@ -13,6 +13,8 @@ from rich.console import Console
 
 from chancel.cli import status_words as words
 from chancel.cli.status_view import render
+from chancel.daemon.durations import duration
+from chancel.daemon.health import state
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text())
 UP, PENDING = RECORDED["tunnels"]
@@ -39,6 +41,7 @@ def test_a_tunnel_that_is_up() -> None:
         "agrees with the peer's",
         "12 bad-tag, 3 duplicate",
         "tun_tso on, udp_gso off",
+        "192.168.201.2:2333 (learned) for 5 min 2 s",
     ):
         assert line in text
     assert "too-short" not in text
@@ -58,6 +61,13 @@ def test_a_tunnel_that_is_pending() -> None:
         "never",
     ):
         assert line in text
+
+
+def test_what_the_tunnels_of_a_group_share() -> None:
+    group = RECORDED["group"] | {"sandbox": "seccomp, Landlock 6"}
+    text = drawn({"tunnels": [UP], "groups": [group]})
+    assert "group 4321: wake-ups per hour: bless 240, control 12" in text
+    assert "sandbox: seccomp, Landlock 6" in text
 
 
 def test_two_tunnels_are_two_panels_and_many_are_a_table() -> None:
@@ -100,7 +110,7 @@ def test_clock_warnings(skew_s: float | None, warning: str | None) -> None:
 
 
 def test_up_needs_keys_both_ways_and_a_packet_lately() -> None:
-    assert words.state(UP) == "up"
+    assert state(UP) == "up"
     for side, field, value in (
         ("rx", "last_s", 120.0),
         ("rx", "last_s", None),
@@ -108,7 +118,16 @@ def test_up_needs_keys_both_ways_and_a_packet_lately() -> None:
     ):
         tunnel = copy.deepcopy(UP)
         tunnel[side][field] = value
-        assert words.state(tunnel) == "pending"
+        assert state(tunnel) == "pending"
+
+
+def test_one_way_tunnels_need_the_key_that_they_have() -> None:
+    pilgrim = UP | {"mode": "pilgrim", "rx": PENDING["rx"]}
+    assert state(pilgrim) == "up"
+    assert state(pilgrim | {"tx": PENDING["tx"]}) == "pending"
+    shrine = UP | {"mode": "shrine", "tx": PENDING["tx"]}
+    assert state(shrine) == "up"
+    assert state(shrine | {"rx": UP["rx"] | {"last_s": 121.0}}) == "pending"
 
 
 def test_a_paused_exchange_is_noted() -> None:
@@ -129,7 +148,7 @@ def test_a_paused_exchange_is_noted() -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from chancel.daemon.lane import LaneWriter, make_lane
 from chancel.daemon.records import BlessRecord, ConfessRecord, HeavenTxRecord, KeeperRecord
 from chancel.daemon.run import Run, pack_address
 from chancel.daemon.trace import DEVICE, Trace, make_channel
+from chancel.errors import LinkClosed
 from chancel.protocol import events
 from chancel.wire.drop import Drop
 from chancel.wire.offer import OfferState
@@ -273,5 +274,5 @@ def test_the_next_trace_ends_the_last_and_one_without_reader_ends_by_itself(
 
 
 def test_asking_for_a_trace_of_nothing() -> None:
-    with pytest.raises(ctl.LinkClosed, match="nave is not running"):
+    with pytest.raises(LinkClosed, match="nave is not running"):
         ctl.trace(Path("/nonexistent/nave.ctl"))

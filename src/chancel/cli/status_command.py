@@ -6,16 +6,18 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
-from chancel.cli import status_words
+from chancel.cli import status_words, why_view
 from chancel.cli.options import RuntimeDir
 from chancel.cli.status_view import render
-from chancel.daemon import ctl, places
+from chancel.daemon import ctl, metrics_client, places
+from chancel.daemon.health import state
 
 INTERVAL_S = 1.0
 
@@ -26,6 +28,12 @@ def status(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="What was tried, what failed first, and what to do.")
+    ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="The group's metrics, as Prometheus reads them.")
+    ] = False,
     runtime_dir: RuntimeDir = None,
 ) -> None:
     """Show how tunnels are: peer, keys, rates, drops, clock.
@@ -34,15 +42,25 @@ def status(
     Examples:
       chancel status
       chancel status office --json
+      chancel status --why
+      chancel status office --metrics
       chancel status --watch
     """
     directory = places.runtime_dir(runtime_dir)
+    if metrics:
+        if as_json or watch or why:
+            raise typer.BadParameter("expected no other option with it", param_hint="--metrics")
+        socket = ctl.survey(directory).find(name).answer["group"]["metrics"]
+        typer.echo(metrics_client.read(Path(socket)), nl=False)
+        return
+    draw = why_view.render if why else render
 
     def look() -> dict[str, Any]:
         return collect(ctl.survey(directory), name)
 
     def print_json() -> None:
-        typer.echo(json.dumps(look()))
+        answer = look()
+        typer.echo(json.dumps(why_view.as_json(answer) if why else answer))
 
     if as_json and watch:
         _repeat(print_json)
@@ -50,9 +68,9 @@ def status(
         print_json()
     elif watch:
         with Live(auto_refresh=False) as live:
-            _repeat(lambda: live.update(render(look()), refresh=True))
+            _repeat(lambda: live.update(draw(look()), refresh=True))
     else:
-        Console().print(render(look()))
+        Console().print(draw(look()))
 
 
 def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
@@ -66,7 +84,7 @@ def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
         tunnel
         | {
             "group_pid": group.answer["group"]["pid"],
-            "state": status_words.state(tunnel),
+            "state": state(tunnel),
             "notes": status_words.notes(tunnel),
         }
         for group in groups

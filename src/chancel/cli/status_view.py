@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chancel.cli import status_words as words
+from chancel.daemon.durations import ago, duration
+from chancel.daemon.health import state
 
 MAX_PANELS = 4
 """More tunnels than this are shown as a table, one row for each."""
@@ -25,12 +27,14 @@ def render(answer: dict[str, Any]) -> RenderableType:
         return Group(*(silent or [Text("no tunnel is running")]))
     if len(tunnels) > MAX_PANELS:
         return Group(_overview(tunnels), *silent)
-    return Group(*[_panel(tunnel) for tunnel in tunnels], *silent)
+    groups = [_group(group) for group in answer.get("groups", ())]
+    return Group(*[_panel(tunnel) for tunnel in tunnels], *groups, *silent)
 
 
-def _state(tunnel: dict[str, Any]) -> Text:
-    state = words.state(tunnel)
-    return Text(state, _STATE_STYLE[state])
+def state_text(tunnel: dict[str, Any]) -> Text:
+    """``up`` or ``pending``, in its colour."""
+    found = state(tunnel)
+    return Text(found, _STATE_STYLE[found])
 
 
 def _overview(tunnels: list[dict[str, Any]]) -> Table:
@@ -41,11 +45,11 @@ def _overview(tunnels: list[dict[str, Any]]) -> Table:
         rates = tunnel["rates"]
         table.add_row(
             Text(tunnel["instance"]),
-            _state(tunnel),
+            state_text(tunnel),
             Text(tunnel["peer"] or "unknown"),
             Text(words.rate(rates["tx_bps"], rates["tx_pps"])),
             Text(words.rate(rates["rx_bps"], rates["rx_pps"])),
-            Text(words.ago(tunnel["tx"]["age_s"])),
+            Text(ago(tunnel["tx"]["age_s"])),
             Text(str(tunnel["mtu"])),
             Text("; ".join(words.notes(tunnel)), "yellow"),
         )
@@ -58,7 +62,7 @@ def _panel(tunnel: dict[str, Any]) -> Panel:
     grid.add_column(overflow="fold")
     for label, text in _rows(tunnel):
         grid.add_row(label, text)
-    title = Text.assemble((tunnel["instance"], "bold"), "  ", _state(tunnel))
+    title = Text.assemble((tunnel["instance"], "bold"), "  ", state_text(tunnel))
     if tunnel["descr"]:
         title.append(f"  {tunnel['descr']}", "dim")
     return Panel(grid, title=title, title_align="left", expand=False)
@@ -76,7 +80,7 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
         ("exchange", _exchange(tunnel["exchange"])),
         ("sending", _direction(tunnel["tx"], rates["tx_bps"], rates["tx_pps"])),
         ("receiving", _direction(tunnel["rx"], rates["rx_bps"], rates["rx_pps"])),
-        ("heartbeat", words.ago(tunnel["last_heartbeat_s"])),
+        ("heartbeat", ago(tunnel["last_heartbeat_s"])),
         ("clock", _clock(tunnel["clock_skew_s"])),
         ("drops", _drops(tunnel["drops"])),
         ("offloads", _offloads(tunnel["offloads"])),
@@ -92,10 +96,22 @@ def _tunnel(tunnel: dict[str, Any]) -> str:
     return f"{', '.join(addresses)} on {tunnel['device']}"
 
 
+def _group(group: dict[str, Any]) -> Text:
+    """What all tunnels of a group share."""
+    wakeups = [
+        f"{process} {counted['per_hour']}" for process, counted in sorted(group["wakeups"].items())
+    ]
+    text = Text(f"group {group['pid']}: wake-ups per hour: {', '.join(wakeups)}", "dim")
+    if group.get("sandbox"):
+        text.append(f"; sandbox: {group['sandbox']}")
+    return text
+
+
 def _peer(tunnel: dict[str, Any]) -> str:
     if tunnel["peer"] is None:
         return "unknown"
-    return f"{tunnel['peer']} ({tunnel['path']})"
+    since = tunnel["path_since_s"]
+    return f"{tunnel['peer']} ({tunnel['path']})" + (f" for {duration(since)}" if since else "")
 
 
 def _exchange(exchange: dict[str, Any]) -> str:
@@ -108,7 +124,7 @@ def _direction(side: dict[str, Any], bits_per_s: float, packets_per_s: float) ->
     return (
         f"{words.rate(bits_per_s, packets_per_s)}; {side['packets']} packets,"
         f" {words.scaled(side['bytes'], 'B')} under key {side['spi']},"
-        f" made {words.ago(side['age_s'])}; last {words.ago(side['last_s'])}"
+        f" made {ago(side['age_s'])}; last {ago(side['last_s'])}"
     )
 
 
@@ -117,7 +133,7 @@ def _clock(skew_s: float | None) -> str:
         return "not compared yet"
     if abs(skew_s) < words.CLOCK_WARNING_S:
         return "agrees with the peer's"
-    return f"{words.duration(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the peer's"
+    return f"{duration(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the peer's"
 
 
 def _drops(drops: dict[str, int]) -> str:

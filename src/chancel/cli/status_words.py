@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-ONLINE_S = 120.0
-"""A tunnel is up while its last packet from the peer is younger, as for the reference's tools."""
+from chancel.daemon.durations import ago, duration
 
 OFFER_VALIDITY_S = 10.0
 """A peer refuses offers whose time differs more from its own clock (protocol section 7.3)."""
 
 CLOCK_WARNING_S = 2.0
-
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def state(tunnel: dict[str, Any]) -> str:
-    """``up``: keys both ways and a packet lately; ``pending``: not so yet, or no longer."""
-    last = tunnel["rx"]["last_s"]
-    keyed = tunnel["tx"]["spi"] is not None and tunnel["rx"]["spi"] is not None
-    return "up" if keyed and last is not None and last < ONLINE_S else "pending"
 
 
 def clock_warning(skew_s: float | None) -> str | None:
@@ -50,31 +40,6 @@ def keys(tunnel: dict[str, Any]) -> str:
     if tunnel["post_quantum"] is None or not ages:
         return "none yet"
     return f"{tunnel['post_quantum']}, {ago(min(ages))}"
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``43 s``, ``5 min 2 s``, ``3 h 20 min``, ``12 d 4 h``."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    for unit, name, small, small_name in (
-        (_DAY, "d", _HOUR, "h"),
-        (_HOUR, "h", _MINUTE, "min"),
-        (_MINUTE, "min", 1, "s"),
-    ):
-        if whole >= unit:
-            rest = whole % unit // small
-            return (
-                f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"
-            )
-    raise AssertionError(seconds)
-
-
-def ago(seconds: float | None) -> str:
-    """How long something is past; ``never`` for ``None``."""
-    return "never" if seconds is None else f"{duration(seconds)} ago"
 
 
 def scaled(number: float, unit: str) -> str:
