@@ -155,13 +155,13 @@ class Guardian:
 
     def serve(self) -> int:
         """Until a signal says stop, or a process ends; returns the exit status."""
+        if (syslog := logs.connection()) is not None:
+            syslog.watch(self._loop)
         self._loop.add(self._signals, self._loop.stop)
         for child in self._group.children.values():
             self._loop.add(child.pidfd, self._group.check)
         self._loop.add(self._group.children["control"].link, self._answer)
         self._loop.add(self._group.bell, self._adopt_mtus)
-        if (syslog := logs.connection()) is not None:
-            syslog.watch(self._loop)
         try:
             self._answer()  # what came while the first tunnels were added
             self._loop.run()
