@@ -14,6 +14,7 @@ import pytest
 
 from chancel import __version__
 from chancel.cli.main import COMMANDS, LATER, main
+from chancel.daemon.sandbox import Sandbox
 
 
 @pytest.fixture
@@ -101,9 +102,10 @@ class TestRun:
     ) -> None:
         other = tmp_path / "lab.conf"
         other.write_text(tunnel_file.read_text().replace("office", "lab").replace("10.77", "10.78"))
-        words = ["run", "-c", str(tunnel_file), "-c", str(other)]
+        words = ["run", "-c", str(tunnel_file), "-c", str(other), "--sandbox", "log"]
         assert main([*words, "--runtime-dir", str(tmp_path / "run")]) == 1
-        ((configs, directory, _up),) = guardian
+        ((configs, directory, _up, confinement),) = guardian
+        assert confinement is Sandbox.LOG
         assert [config.instance for config in configs] == ["office", "lab"]
         assert directory == tmp_path / "run"
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700

@@ -131,10 +131,14 @@ def test_children_have_only_their_own_descriptors_and_no_rights(
 
 
 class Witness(Idle):
-    """Tells what it holds, and what of the network it sees, by ending with a sentence."""
+    """Tells what it holds, and what of the network it sees, by ending with a sentence.
 
-    def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
-        kinds = Counter(stat.S_IFMT(mode) for fd in range(3, 200) if (mode := mode_of(fd)))
+    At once: behind its filter it could ask for neither.
+    """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
+        kinds = Counter(stat.S_IFMT(mode) for fd in range(3, 1024) if (mode := mode_of(fd)))
         raise LookupError(
             f"{kinds[stat.S_IFSOCK]} sockets, {kinds[stat.S_IFREG]} memories,"
             f" {kinds[0]} others, {len(socket.if_nameindex())} interface"
@@ -155,9 +159,9 @@ def test_bless_holds_its_ends_and_an_empty_network(in_network: InNetwork, tmp: P
         parsed = [config.parse(text(tmp, 1), "1.conf")]
         with pytest.raises(GroupBroken, match=r"^bless exited \(status 1\)$"):
             guardian.serve(parsed, tmp, MAKERS | {"bless": Witness})
-        # Sockets: two lanes, the keys, the guardian. Memories: two lanes and its board, each held
-        # once more by its mapping. Others: epoll, its own bell and heaven-rx's.
-        expected = "LookupError: 4 sockets, 6 memories, 3 others, 1 interface"
+        # Sockets: two lanes, the keys, the guardian. Memories are mapped, and their descriptors
+        # closed. Others: epoll, its own bell and heaven-rx's.
+        expected = "LookupError: 4 sockets, 0 memories, 3 others, 1 interface"
         assert expected in output.read_text()
 
     in_network(test)

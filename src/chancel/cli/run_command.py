@@ -10,6 +10,7 @@ import typer
 
 from chancel.cli.options import RuntimeDir
 from chancel.daemon import background, config, guardian, logs, places
+from chancel.daemon.sandbox import Sandbox
 from chancel.errors import ConfigError
 
 
@@ -36,6 +37,10 @@ def run(
         LogTo | None,
         typer.Option("--log", help="Where the log goes; with -d to syslog.", show_default=False),
     ] = None,
+    confinement: Annotated[
+        Sandbox,
+        typer.Option("--sandbox", help="log: stop nothing, but log what the sandbox would stop."),
+    ] = Sandbox.ON,
 ) -> int:
     """Run tunnels, in the foreground unless -d is given.
 
@@ -47,6 +52,7 @@ def run(
       chancel run -c office.conf
       chancel run -d -c office.conf
       chancel run -c office.conf -c lab.conf --runtime-dir ./run
+      chancel run -c office.conf --sandbox log
     """
     if detached and log is LogTo.STDOUT:
         raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
@@ -56,7 +62,7 @@ def run(
     up = background.detach() if detached else _nobody_waits
     if detached or log is LogTo.SYSLOG:
         _log_to_syslog()
-    return guardian.run(configs, directory, up)
+    return guardian.run(configs, directory, up, confinement)
 
 
 def _log_to_syslog() -> None:

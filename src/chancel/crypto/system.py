@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - else imported when first used
 from cryptography.hazmat.primitives.asymmetric.mlkem import (
     MLKEM1024PrivateKey,
     MLKEM1024PublicKey,

@@ -6,13 +6,15 @@ An eventfd. It says only "look at the board", so rings that come together are on
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 
 class Bell:
     """One process listens; those that hold a duplicate of the descriptor ring."""
 
-    def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    def __init__(self, place: Callable[[int], int] = lambda fd: fd) -> None:
+        """``place`` may move the descriptor to another number."""
+        self._fd = place(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
 
     def fileno(self) -> int:
         """Readable when somebody rang."""

@@ -10,7 +10,6 @@ order, and read again.
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 import time
@@ -19,6 +18,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
+from chancel.daemon import linux
 from chancel.daemon.records import Record
 from chancel.wire.drop import Drop
 
@@ -67,7 +67,7 @@ class BoardWriter:
     """The owner's side. Made once, in the owner: from then on nobody else can map it writable."""
 
     def __init__(self, memory: int) -> None:
-        self._map = mmap.mmap(memory, BOARD_BYTES)
+        self._map = linux.map_memory(memory, BOARD_BYTES, writable=True)
         fcntl.fcntl(memory, _F_ADD_SEALS, _F_SEAL_SHRINK_GROW_FUTURE_WRITE)
 
     def write(
@@ -98,7 +98,7 @@ class BoardReader(Generic[R]):
     """A reader's side of one process's board."""
 
     def __init__(self, memory: int, record: type[R]) -> None:
-        self._map = mmap.mmap(memory, BOARD_BYTES, prot=mmap.PROT_READ)
+        self._map = linux.map_memory(memory, BOARD_BYTES, writable=False)
         self._record = record
         self._size = record.size() + _COUNTERS.size
 
@@ -112,7 +112,7 @@ class BoardReader(Generic[R]):
             size, checksum = _HEAD.unpack_from(self._map, at)
             if size == 0:
                 return None
-            body = self._map[at + _HEAD.size : at + _HEAD.size + self._size]
+            body = bytes(self._map[at + _HEAD.size : at + _HEAD.size + self._size])
             if size == self._size and zlib.crc32(body) == checksum:
                 wakeups, *values = _COUNTERS.unpack_from(body, self._record.size())
                 counts, times = values[: len(_DROPS)], values[len(_DROPS) :]

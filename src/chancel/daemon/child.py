@@ -1,8 +1,8 @@
 """From the fork to the duty: what a process of the group does first, and how it ends.
 
 It closes every descriptor that isn't one of its ends, maps its own memory, gives up its
-privileges, and serves. When a neighbour dies it falls silent and waits: the guardian, which sees
-who died first, says so and ends the group.
+privileges, closes itself in, and serves. When a neighbour dies it falls silent and waits: the
+guardian, which sees who died first, says so and ends the group.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from chancel.daemon import linux, logs, privileges
+from chancel.daemon import linux, logs, privileges, sandbox
 from chancel.daemon.config_types import KEEPER
 from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
-from chancel.daemon.topology import Wiring
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.topology import End, Wiring
 from chancel.errors import LinkClosed
 
 Make = Callable[[Process], Duty]
@@ -32,7 +33,9 @@ _STANDARD = frozenset({0, 1, 2})
 log = logging.getLogger("chancel.daemon")
 
 
-def run(name: str, wiring: Wiring, make: Make, user: Identity | None, guardian: int) -> NoReturn:
+def run(
+    name: str, wiring: Wiring, make: Make, user: Identity | None, plan: Plan, guardian: int
+) -> NoReturn:
     """Be the process with duty ``name``, until the guardian (its pid) says stop. Never returns.
 
     Objects of the guardian whose descriptors were closed under them are still referenced from its
@@ -46,7 +49,10 @@ def run(name: str, wiring: Wiring, make: Make, user: Identity | None, guardian: 
         process = Process(name, wiring)
         privileges.drop(user)
         _die_with(guardian)
-        _serve(process, make)
+        duty = make(process)
+        ends = {**wiring.ends(name), End.SYSLOG: tuple(logs.descriptors())}
+        sandbox.seal(name, ends, plan, process.report_to)
+        _serve(process, duty)
         status = 0
     except Exception:
         log.exception("failed")
@@ -54,9 +60,9 @@ def run(name: str, wiring: Wiring, make: Make, user: Identity | None, guardian: 
         os._exit(status)
 
 
-def _serve(process: Process, make: Make) -> None:
+def _serve(process: Process, duty: Duty) -> None:
     try:
-        process.serve(make(process))
+        process.serve(duty)
     except LinkClosed:
         while (received := process.guardian.receive(blocking=True)) is not None:
             if received[0].get("do") == "stop":
@@ -69,6 +75,9 @@ def _settle(name: str, guardian: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _die_with(guardian)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     linux.prctl(linux.PR_SET_NAME, name.encode())
     if name not in COLLECTING:
         gc.disable()

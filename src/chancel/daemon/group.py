@@ -20,6 +20,8 @@ from chancel.daemon.child import Make
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
 from chancel.daemon.records import HeavenRxRecord
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_watch import Watch
 from chancel.daemon.topology import GUARDIAN, Topology, Wiring
 from chancel.errors import ChancelError, LinkClosed
 
@@ -64,10 +66,17 @@ class Child:
 
 
 class Group:
-    """All children. Those that read ``bell`` and ``mtu_board`` find them here too."""
+    """All children. Those that read ``bell`` and ``mtu_board`` find them here too.
+
+    ``watch`` has something to hear in the sandbox's mode ``log`` alone.
+    """
 
     def __init__(
-        self, topology: Topology, makers: Mapping[str, Make], users: Mapping[str, Identity]
+        self,
+        topology: Topology,
+        makers: Mapping[str, Make],
+        users: Mapping[str, Identity],
+        plan: Plan,
     ) -> None:
         """Fork one process for each duty of the mode."""
         self.topology = topology
@@ -75,10 +84,11 @@ class Group:
         guardian = os.getpid()
         sys.stdout.flush()  # or each child would write it once more
         self.children: dict[str, Child] = {}
+        self.watch = Watch()
         for name in topology.duties:
             pid = os.fork()
             if pid == 0:
-                child.run(name, wiring, makers[name], users.get(name), guardian)
+                child.run(name, wiring, makers[name], users.get(name), plan, guardian)
             link = MessageLink(wiring.guardian_links[name][0])
             self.children[name] = Child(name, pid, link)
         self.bell: Bell = wiring.bells[GUARDIAN]
@@ -120,6 +130,7 @@ class Group:
 
     def end(self, grace_s: float) -> None:
         """Ask all to stop, kill what is left after ``grace_s``, and wait for the last."""
+        self.watch.close()
         for process in self.children.values():
             with contextlib.suppress(LinkClosed):
                 process.link.send({"do": "stop"})
@@ -140,14 +151,21 @@ class Group:
         poll.register(process.link.fileno(), select.POLLIN)
         for other in self.children.values():
             poll.register(other.pidfd, select.POLLIN)
+        for listener in self.watch.listeners:
+            poll.register(listener, select.POLLIN)
         while True:
             process.receive()
+            if (sent := process.take("listener")) is not None:
+                self.watch.add(sent[1][0], process.name)
+                poll.register(sent[1][0], select.POLLIN)
             if process.take(key) is not None:
                 return
             self.check()
             if time.monotonic() > deadline:
                 raise GroupBroken(f"{process.name} does not answer")
-            poll.poll(1000 * (deadline - time.monotonic()))
+            for fd, _ in poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+                if fd in self.watch.listeners:
+                    self.watch.answer(fd)
 
 
 def _has_ended(pidfd: int, wait_s: float = 0.0) -> bool:
@@ -157,7 +175,9 @@ def _has_ended(pidfd: int, wait_s: float = 0.0) -> bool:
 def _obituary(process: Child) -> str:
     _pid, status = os.waitpid(process.pid, 0)
     if os.WIFSIGNALED(status):
-        return f"exited (signal {os.WTERMSIG(status)})"
+        number = os.WTERMSIG(status)
+        reason = ": a system call outside of its list" if number == signal.SIGSYS else ""
+        return f"exited (signal {number}{reason})"
     return f"exited (status {os.WEXITSTATUS(status)})"
 
 

@@ -18,9 +18,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from chancel.daemon import config, ctl_socket, logs, places, privileges, topology
+from chancel.daemon import config, ctl_socket, logs, places, privileges, sandbox, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
 from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
@@ -29,6 +30,7 @@ from chancel.daemon.linux import MachineError
 from chancel.daemon.loop import Loop
 from chancel.daemon.notify import READY, STOPPING, notify
 from chancel.daemon.privileges import Identity
+from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.topology import GUARDIAN
 from chancel.daemon.trace import make_channel
 from chancel.daemon.tunnel import Tunnel
@@ -40,7 +42,10 @@ log = logging.getLogger("chancel.daemon")
 
 
 def run(
-    configs: Sequence[TunnelConfig], runtime_dir: Path, up: Callable[[], None] = lambda: None
+    configs: Sequence[TunnelConfig],
+    runtime_dir: Path,
+    up: Callable[[], None] = lambda: None,
+    confinement: Sandbox = Sandbox.ON,
 ) -> int:
     """Carry these tunnels until a signal comes or a process dies; returns the exit status.
 
@@ -48,7 +53,7 @@ def run(
     had; then nothing of them is left.
     """
     check(configs)
-    return serve(configs, runtime_dir, load_duties(configs[0].mode), up)
+    return serve(configs, runtime_dir, load_duties(configs[0].mode), up, confinement)
 
 
 def check(configs: Sequence[TunnelConfig]) -> None:
@@ -72,16 +77,19 @@ def serve(
     runtime_dir: Path,
     makers: Mapping[str, Make],
     up: Callable[[], None] = lambda: None,
+    confinement: Sandbox = Sandbox.ON,
 ) -> int:
     """As :func:`run`, with duties of the caller's choice and files that were checked."""
     logs.setup(GUARDIAN)
+    plan = sandbox.prepare(confinement, configs)
     with _signals() as signals:
         gc.freeze()
-        group = Group(topology.of(configs[0].mode), makers, users_of(configs, makers))
-        guardian = Guardian(group, runtime_dir, signals)
+        group = Group(topology.of(configs[0].mode), makers, users_of(configs, makers), plan)
+        guardian = Guardian(group, runtime_dir, signals, plan)
         try:
             group.wait_ready()
             guardian.start(configs)
+            sandbox.confine_guardian(plan)
             notify(READY)
             up()
             return guardian.serve()
@@ -122,8 +130,9 @@ def _signals() -> Iterator[socket.socket]:
 class Guardian:
     """Tunnels join and leave a group that runs."""
 
-    def __init__(self, group: Group, runtime_dir: Path, signals: socket.socket) -> None:
+    def __init__(self, group: Group, runtime_dir: Path, signals: socket.socket, plan: Plan) -> None:
         self._group = group
+        self._plan = plan
         self._runtime_dir = runtime_dir
         self._signals = signals
         self._tunnels: dict[int, Tunnel] = {}
@@ -141,6 +150,7 @@ class Guardian:
                     "metrics": str(self._metrics),
                     "started_wall": time.time(),
                     "processes": {name: child.pid for name, child in self._group.children.items()},
+                    **self._plan.in_force(),
                 },
                 "uid": os.geteuid(),
             },
@@ -162,6 +172,8 @@ class Guardian:
             self._loop.add(child.pidfd, self._group.check)
         self._loop.add(self._group.children["control"].link, self._answer)
         self._loop.add(self._group.bell, self._adopt_mtus)
+        for listener in self._group.watch.listeners:
+            self._loop.add(listener, partial(self._group.watch.answer, listener))
         try:
             self._answer()  # what came while the first tunnels were added
             self._loop.run()
@@ -256,6 +268,7 @@ class Guardian:
             case "add":
                 added = config.load_descriptor(fds[0], request["name"])
                 check([*(tunnel.config for tunnel in self._tunnels.values()), added])
+                self._plan.check(added)
                 self._add_late(added)
             case "remove":
                 self.remove(request["instance"])

@@ -12,13 +12,13 @@ Rejected: ring indices in shared memory with an eventfd. Measured within noise o
 
 from __future__ import annotations
 
-import mmap
 import os
 import select
 import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
+from chancel.daemon import linux
 from chancel.daemon.run import MAX_RUNS, RUN_BYTES, Run, decode_runs, encode_runs
 from chancel.errors import LinkClosed
 
@@ -54,7 +54,7 @@ class LaneWriter:
     def __init__(self, ends: LaneEnds) -> None:
         self.slot_bytes = ends.slot_bytes
         self._socket = ends.writer
-        memory = memoryview(mmap.mmap(ends.memory, ends.slots * ends.slot_bytes))
+        memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=True)
         self._slots = [
             memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
         ]
@@ -139,9 +139,7 @@ class LaneReader:
     def __init__(self, ends: LaneEnds) -> None:
         self.slot_bytes = ends.slot_bytes
         self._socket = ends.reader
-        memory = memoryview(
-            mmap.mmap(ends.memory, ends.slots * ends.slot_bytes, prot=mmap.PROT_READ)
-        )
+        memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=False)
         self._slots = [
             memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
         ]

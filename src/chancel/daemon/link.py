@@ -19,6 +19,7 @@ from chancel.protocol.messages import Command, decode, encode
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 4
+MAX_COMMAND_BYTES = 256
 
 _TUNNEL = struct.Struct("!H")
 
@@ -118,8 +119,13 @@ class KeyLink:
 
     def receive(self) -> tuple[int, Command] | None:
         """Return the tunnel's index and the command, or ``None`` when nothing waits."""
-        received = _receive(self._end, 256, blocking=False)
-        if received is None:
+        try:
+            data = self._end.recv(MAX_COMMAND_BYTES, _DONTWAIT)
+        except BlockingIOError:
             return None
-        (tunnel,) = _TUNNEL.unpack_from(received[0])
-        return tunnel, decode(received[0][_TUNNEL.size :])
+        except ConnectionResetError as error:
+            raise LinkClosed("the other end of a link is gone") from error
+        if not data:
+            raise LinkClosed("the other end of a link is gone")
+        (tunnel,) = _TUNNEL.unpack_from(data)
+        return tunnel, decode(data[_TUNNEL.size :])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import struct
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chancel.errors import ChancelError
@@ -18,13 +20,30 @@ PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_SET_NO_NEW_PRIVS = 38
 
+CAP_CHOWN = 0
+CAP_KILL = 5
+CAP_NET_BIND_SERVICE = 10
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+CAP_SYS_ADMIN = 21
+
 _CAPABILITY_VERSION_3 = 0x2008_0522
-_CAPABILITY_SETS = struct.calcsize("=6I")
+_CAPABILITY_SETS = struct.Struct("=6I")
+"""Effective, permitted, inheritable; first the lower 32 of each, then the upper."""
 
 _IN_CREATE = 0x100
 _IN_MOVED_TO = 0x80
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (
+    *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int),
+    *(ctypes.c_int, ctypes.c_int, ctypes.c_long),
+)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+_MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 class MachineError(ChancelError):
@@ -49,10 +68,45 @@ def unshare(flags: int) -> None:
     _call("unshare", ctypes.c_int(flags))
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, whoever we are. Raises OSError."""
+def syscall(number: int, *arguments: int | bytes | None) -> int:
+    """A system call that the C library has no function for. Raises OSError."""
+    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
+    result: int = _libc.syscall(ctypes.c_long(number), *words)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def keep_capabilities(kept: Iterable[int] = ()) -> None:
+    """Give up every capability but these, of which those we have stay. Raises OSError."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _call("capset", header, bytes(_CAPABILITY_SETS))
+    before = ctypes.create_string_buffer(_CAPABILITY_SETS.size)
+    _call("capget", header, before)
+    _effective, permitted, *_ = _CAPABILITY_SETS.unpack(before.raw)
+    wanted = permitted & sum(1 << each for each in kept)
+    _call("capset", header, _CAPABILITY_SETS.pack(wanted, wanted, 0, 0, 0, 0))
+
+
+def map_memory(memory: int, size: int, *, writable: bool) -> memoryview:
+    """Map a memory object of ``size`` bytes, shared, until the last view of it is gone.
+
+    Without ``writable`` the mapping is made from a descriptor that is itself read-only, so that
+    mprotect(2) can't turn it into another. ``mmap.mmap`` would keep a duplicate of the descriptor
+    (before Python 3.13), from which the memory could be mapped again. Raises OSError.
+    """
+    source = memory if writable else os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    address = _libc.mmap(None, size, protection, mmap.MAP_SHARED, source, 0)
+    code = ctypes.get_errno()
+    if not writable:
+        os.close(source)
+    if address == _MAP_FAILED:
+        raise OSError(code, f"mmap: {os.strerror(code)}")
+    mapped = (ctypes.c_char * size).from_address(address)
+    weakref.finalize(mapped, _libc.munmap, address, size).atexit = False
+    view = memoryview(mapped).cast("B")
+    return view if writable else view.toreadonly()
 
 
 def watch_directory(path: Path) -> int:

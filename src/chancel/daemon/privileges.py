@@ -2,7 +2,7 @@
 
 The user it was started by, its groups, capabilities, the network it could open sockets in, gaining
 privileges again, core dumps and being traced. Descriptors that were opened before keep working: the
-device, the UDP socket. System call filters and file system rules belong here, behind the last step.
+device, the UDP socket. The last step is ``sandbox``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def drop(wanted: Identity | None) -> None:
         os.setgroups([wanted.gid])
         os.setresgid(wanted.gid, wanted.gid, wanted.gid)
         os.setresuid(wanted.uid, wanted.uid, wanted.uid)
-    linux.drop_capabilities()
+    linux.keep_capabilities()
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -77,6 +77,8 @@ class Process:
         """What tells of everything this process does, while somebody wants to know."""
         self._next = {lane: topology.lanes[lane].reader for lane in self.writers}
         self._names: dict[int, str] = {}
+        for memory in wiring.memories(name):
+            os.close(memory)  # from now on there is only the mapping
         self._rings = [wiring.bells[other] for other in topology.rings.get(name, ())]
 
     def record(self, board: str, tunnel: int) -> Any:
@@ -90,6 +92,11 @@ class Process:
         """Wake those who have to look at this process's board now."""
         for bell in self._rings:
             bell.ring()
+
+    def report_to(self, listener: int) -> None:
+        """Hand the guardian the descriptor on which our system calls are reported."""
+        self.guardian.send({"listener": self.name}, [listener])
+        os.close(listener)
 
     def serve(self, duty: Duty) -> None:
         """Run the duty until the guardian says stop, or is gone (then ``LinkClosed``)."""

@@ -13,7 +13,10 @@ out: a pilgrim's group can't receive, and a shrine's can't send, whatever its pr
 from __future__ import annotations
 
 import dataclasses
+import enum
+import fcntl
 import functools
+import os
 import socket
 from typing import NamedTuple
 
@@ -34,8 +37,30 @@ from chancel.daemon.records import (
 
 GUARDIAN = "guardian"
 
+WIRED_FROM = 900
+"""The descriptors of the wiring have numbers from here on, and everything else one below: so the
+filter of a process knows the one from the other, whatever it is passed later. It leaves room below
+for two sockets of each of 256 tunnels, and above for the wiring in the usual limit of 1024."""
+
 ROLE = "keeper"
 """Stands in the tables below for the process that is the keeper of a mode."""
+
+
+class End(enum.Enum):
+    """The kinds of descriptors of a process; the value is the word for them in the documentation.
+
+    A memory object is closed once it is mapped.
+    """
+
+    GUARDIAN = "the link to the guardian"
+    BELL = "its bell"
+    RINGS = "bells it rings"
+    LANES = "its lanes"
+    KEYS_IN = "links that bring keys"
+    KEYS_OUT = "links that take keys away"
+    OUTPUT = "standard output"
+    SYSLOG = "the connection to syslog"
+    ARRIVED = "what the guardian passes"
 
 
 class LaneSpec(NamedTuple):
@@ -193,33 +218,72 @@ class Wiring:
 
     @classmethod
     def make(cls, topology: Topology) -> Wiring:
-        """Make all lanes, links, boards and bells; nothing is mapped yet."""
+        """Make all lanes, links, boards and bells; nothing is mapped yet. Raises OSError."""
         return cls(
             topology=topology,
             lanes={
-                name: make_lane(name, spec.slots, spec.slot_bytes)
+                name: _high_lane(make_lane(name, spec.slots, spec.slot_bytes))
                 for name, spec in topology.lanes.items()
             },
-            key_links={name: make_link() for name in topology.key_links},
+            key_links={name: _high_link() for name in topology.key_links},
             boards={name: make_board(name) for name in topology.boards},
-            bells={name: Bell() for name in (*topology.duties, GUARDIAN)},
-            guardian_links={name: make_link() for name in topology.duties},
+            bells={name: Bell(_high) for name in (*topology.duties, GUARDIAN)},
+            guardian_links={name: _high_link() for name in topology.duties},
+        )
+
+    def ends(self, name: str) -> dict[End, tuple[int, ...]]:
+        """The descriptors that the process ``name`` keeps, by the tables."""
+        rings = self.topology.rings.get(name, ())
+        ends = {
+            End.OUTPUT: [1, 2],
+            End.GUARDIAN: [self.guardian_links[name][1].fileno()],
+            End.BELL: [self.bells[name].fileno()],
+            End.RINGS: [self.bells[listener].fileno() for listener in rings],
+            End.LANES: [],
+            End.KEYS_IN: [],
+            End.KEYS_OUT: [],
+        }
+        for lane, spec in self.topology.lanes.items():
+            if name == spec.writer:
+                ends[End.LANES].append(self.lanes[lane].writer.fileno())
+            elif name == spec.reader:
+                ends[End.LANES].append(self.lanes[lane].reader.fileno())
+        for link, owners in self.topology.key_links.items():
+            writing, reading = self.key_links[link]
+            if name == owners.writer:
+                ends[End.KEYS_OUT].append(writing.fileno())
+            elif name == owners.reader:
+                ends[End.KEYS_IN].append(reading.fileno())
+        return {kind: tuple(numbers) for kind, numbers in ends.items()}
+
+    def memories(self, name: str) -> frozenset[int]:
+        """The descriptors of the memory that the process ``name`` has to map, by the tables."""
+        lanes, boards = self.topology.lanes.items(), self.topology.boards.items()
+        return frozenset(
+            [self.lanes[lane].memory for lane, spec in lanes if name in (spec.writer, spec.reader)]
+            + [self.boards[board] for board, page in boards if name in (page.owner, *page.readers)]
         )
 
     def own_descriptors(self, name: str) -> frozenset[int]:
-        """The descriptors that belong to the process ``name``, by the tables."""
-        own = [self.guardian_links[name][1].fileno(), self.bells[name].fileno()]
-        own += [self.bells[listener].fileno() for listener in self.topology.rings.get(name, ())]
-        for lane, spec in self.topology.lanes.items():
-            ends = self.lanes[lane]
-            if name == spec.writer:
-                own += [ends.memory, ends.writer.fileno()]
-            elif name == spec.reader:
-                own += [ends.memory, ends.reader.fileno()]
-        for link, owners in self.topology.key_links.items():
-            if name in owners:
-                own.append(self.key_links[link][owners.index(name)].fileno())
-        for board, page in self.topology.boards.items():
-            if name in (page.owner, *page.readers):
-                own.append(self.boards[board])
-        return frozenset(own)
+        """All descriptors that belong to the process ``name`` at its start."""
+        return self.memories(name).union(*self.ends(name).values())
+
+
+def _high(fd: int) -> int:
+    """Move a descriptor to where those of the wiring are."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, WIRED_FROM)
+    os.close(fd)
+    return moved
+
+
+def _high_lane(lane: LaneEnds) -> LaneEnds:
+    return lane._replace(writer=_high_socket(lane.writer), reader=_high_socket(lane.reader))
+
+
+def _high_link() -> tuple[socket.socket, socket.socket]:
+    left, right = make_link()
+    return _high_socket(left), _high_socket(right)
+
+
+def _high_socket(end: socket.socket) -> socket.socket:
+    return socket.socket(fileno=_high(end.detach()))

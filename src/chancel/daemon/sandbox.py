@@ -1,0 +1,154 @@
+"""The last step before a process of the group serves: what it can do from now on, and no more.
+
+Landlock takes the file system, TCP and other processes away, a filter every system call that isn't
+on the process's list (``sandbox_calls``), and no module is imported any more. Neither can be taken
+off again. The guardian, which goes on opening devices and sockets, gives up less.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from chancel.daemon import device_tun, landlock, linux, sandbox_filter
+from chancel.daemon.config_types import KEEPER, TunnelConfig
+from chancel.daemon.linux import MachineError
+from chancel.daemon.topology import WIRED_FROM, End
+from chancel.errors import ConfigError
+
+DESCRIPTORS = 1024
+"""What the numbers of the wiring need; the usual soft limit."""
+
+log = logging.getLogger("chancel.daemon")
+
+
+class Sandbox(enum.StrEnum):
+    """``chancel run --sandbox=…``."""
+
+    ON = "on"
+    LOG = "log"
+    """Nothing is stopped; what would have been is logged (for a new version of a library)."""
+    OFF = "off"
+
+
+class Plan(NamedTuple):
+    """What the guardian found out before it forked."""
+
+    mode: Sandbox
+    landlock: int
+    """The version in force; 0 for none."""
+    secrets: tuple[str, ...]
+    """Directories with secrets, which the keeper alone may read."""
+
+    def in_force(self) -> dict[str, Any]:
+        """What ``chancel status`` shows."""
+        return {"sandbox": str(self.mode), "landlock": self.landlock}
+
+    def check(self, config: TunnelConfig) -> None:
+        """Refuse a tunnel whose secrets the running keeper can't read. Raises ConfigError."""
+        beyond = {*_directories([config])} - {*self.secrets}
+        if self.landlock and beyond:
+            raise ConfigError(
+                str(config.file),
+                None,
+                "secret",
+                f"{min(beyond)} is closed to the group that runs"
+                f" (expected a file in {' or '.join(self.secrets)}; or run a group of its own)",
+            )
+
+
+def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
+    """See what the machine has, before the fork. Raises :class:`MachineError`."""
+    _allow_descriptors()
+    if mode is Sandbox.OFF:
+        log.warning("no sandbox: processes keep all system calls and files of their users")
+        return Plan(mode, 0, ())
+    sandbox_filter.load_library()
+    sandbox_filter.check_kernel()
+    if mode is Sandbox.LOG:
+        log.warning("no sandbox: calls that it would stop are logged")
+        return Plan(mode, 0, ())
+    version = landlock.abi()
+    if not version:
+        log.warning("this kernel has no Landlock: files are closed by system call filters alone")
+    return Plan(mode, version, _directories(configs))
+
+
+def seal(
+    name: str,
+    ends: Mapping[End, Sequence[int]],
+    plan: Plan,
+    listen: Callable[[int], None],
+) -> None:
+    """Close the process with duty ``name`` in, for good. Raises OSError.
+
+    ``listen`` takes the descriptor on which calls are reported, in the mode ``log``.
+    """
+    if plan.mode is Sandbox.OFF:
+        return
+    report = plan.mode is Sandbox.LOG
+    program = sandbox_filter.for_duty(name, ends, report=report)
+    if not report:
+        _seal_imports()
+    if plan.landlock:
+        readable = plan.secrets if name in KEEPER.values() else ()
+        for missing in landlock.restrict(plan.landlock, readable):
+            log.warning("directory of secrets can't be opened path=%s", missing)
+    listener = sandbox_filter.load(program, report=report)
+    if listener is not None:
+        listen(listener)
+
+
+def confine_guardian(plan: Plan) -> None:
+    """What the guardian gives up once the group runs. Raises OSError.
+
+    It keeps what adding a tunnel needs (devices, addresses, sockets, their owners) and CAP_KILL:
+    without it neither it nor its death could end processes of other users.
+    """
+    kept = {linux.CAP_NET_ADMIN, linux.CAP_NET_BIND_SERVICE, linux.CAP_CHOWN, linux.CAP_KILL}
+    if not os.access(device_tun.CLONE_DEVICE, os.R_OK | os.W_OK):
+        kept |= {linux.CAP_NET_RAW, linux.CAP_SYS_ADMIN}  # veth pairs, one end in another network
+    linux.keep_capabilities(kept)
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if plan.mode is Sandbox.ON:
+        sandbox_filter.load(sandbox_filter.for_guardian())
+
+
+class _Sealed:
+    """The one finder that is left: it finds nothing, and says why."""
+
+    def find_spec(self, name: str, *_where: object) -> NoReturn:
+        """Refuse, so that an import is no question to the file system."""
+        raise ModuleNotFoundError(f"{name}: nothing is imported in a sandbox", name=name)
+
+
+def _seal_imports() -> None:
+    import tokenize  # noqa: F401 - which tracebacks import when they are printed
+
+    sys.meta_path[:] = [_Sealed()]
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+
+
+def _directories(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:
+    """Where the secrets of some tunnels are. A file may be replaced, so they are directories."""
+    files = [file for each in configs for file in (each.secret, each.encapsulation) if file]
+    return tuple(sorted({os.path.realpath(file.parent) for file in files}))
+
+
+def _allow_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+            raise MachineError(
+                f"at most {hard} descriptors are allowed here (expected {DESCRIPTORS} or more:"
+                f" ulimit -n {DESCRIPTORS}), of which {WIRED_FROM} are for tunnels"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))

@@ -1,0 +1,172 @@
+"""What each process may ask of the kernel, as data: the allow-lists behind the filters.
+
+Three outcomes: a call that is *allowed* happens; a *refused* one (files, new sockets: what
+libraries may try as a fall-back) is answered EPERM; every other call *kills* the process, and so
+the group.
+
+Descriptors are pinned. Those of the wiring are numbers known before the filter is made, and apart
+from all that come later (``topology.WIRED_FROM``): a tunnel's device and sockets, which the
+guardian passes, have numbers below. So a process without an entry for ``End.ARRIVED`` can do
+nothing with what it is passed but close it.
+
+To extend a process's list add an entry to its row of :data:`DUTIES`, or to :data:`EVERYBODY`, and
+to ``docs/processes.md``, which a test compares with these tables. ``chancel run --sandbox=log``
+tells what is missing. Names are those of x86-64 and aarch64; one that an architecture lacks is
+passed over there.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import NamedTuple
+
+from chancel.daemon.topology import End
+
+
+class Test(NamedTuple):
+    """A condition: ``argument & mask == value``. ``words`` are those of the documentation."""
+
+    argument: int
+    mask: int
+    value: int
+    words: str
+
+
+class Call(NamedTuple):
+    """A system call that is allowed, on these descriptors (its first argument), if ``tests`` hold.
+
+    No descriptors: it takes none.
+    """
+
+    name: str
+    on: tuple[End, ...] = ()
+    tests: tuple[Test, ...] = ()
+
+
+_ALL = 0xFFFF_FFFF_FFFF_FFFF
+_INT = 0xFFFF_FFFF
+_O_WRITING = 0o3 | 0o100 | 0o1000 | 0o2000 | 0o20_000_000
+"""O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND, __O_TMPFILE."""
+_FIONBIO = 0x5421
+
+NOT_EXECUTABLE = Test(2, mmap.PROT_EXEC, 0, "not executable")
+ANONYMOUS = Test(4, _INT, _INT, "no file")
+TO_NOBODY = Test(4, _ALL, 0, "without an address")
+FOR_READING = Test(2, _O_WRITING, 0, "for reading")
+NONBLOCKING = Test(1, _INT, _FIONBIO, "FIONBIO")
+
+EVERYBODY = (
+    # memory
+    Call("brk"),
+    Call("madvise"),
+    Call("mmap", tests=(NOT_EXECUTABLE, ANONYMOUS)),
+    Call("mprotect", tests=(NOT_EXECUTABLE,)),
+    Call("mremap"),
+    Call("munmap"),
+    # time, waiting, randomness
+    Call("clock_gettime"),
+    Call("clock_nanosleep"),
+    Call("epoll_ctl"),
+    Call("epoll_pwait"),
+    Call("epoll_wait"),
+    Call("futex"),
+    Call("getrandom"),
+    Call("poll"),
+    Call("ppoll"),
+    Call("restart_syscall"),
+    Call("sched_yield"),
+    # itself
+    Call("exit_group"),
+    Call("getpid"),
+    Call("rt_sigreturn"),
+    # descriptors
+    Call("close", (End.ARRIVED,)),
+    Call("read", (End.BELL,)),
+    Call("recvfrom", (End.LANES, End.KEYS_IN)),
+    Call("recvmsg", (End.GUARDIAN,)),
+    Call("sendto", (End.GUARDIAN, End.LANES, End.KEYS_OUT, End.SYSLOG), (TO_NOBODY,)),
+    Call("write", (End.OUTPUT, End.RINGS)),
+)
+
+HANDING_OVER = Call("sendmsg", (End.GUARDIAN,))
+"""How a listener reaches the guardian, who can answer nothing before (``--sandbox=log``)."""
+
+_ADOPTING_A_SOCKET = (
+    Call("getsockname", (End.ARRIVED,)),
+    Call("getsockopt", (End.ARRIVED,)),
+)
+
+_READING_SECRETS = (
+    Call("openat", tests=(FOR_READING,)),
+    Call("fstat", (End.ARRIVED,)),
+    Call("geteuid"),
+    Call("newfstatat"),
+    Call("stat"),
+    Call("readv", (End.ARRIVED,)),
+)
+"""Only below the directories that Landlock leaves open."""
+
+DUTIES: dict[str, tuple[Call, ...]] = {
+    "bless": (),
+    "confess": (),
+    "heaven-rx": (Call("readv", (End.ARRIVED,)),),
+    "heaven-tx": (Call("writev", (End.ARRIVED,)),),
+    "purgatory-rx": (*_ADOPTING_A_SOCKET, Call("recvmsg", (End.ARRIVED,))),
+    "purgatory-tx": (
+        *_ADOPTING_A_SOCKET,
+        Call("sendmsg", (End.ARRIVED,)),
+        Call("sendto", (End.ARRIVED,)),
+    ),
+    "chapel": _READING_SECRETS,
+    "pilgrim": _READING_SECRETS,
+    "shrine": _READING_SECRETS,
+    "control": (
+        *_ADOPTING_A_SOCKET,
+        Call("accept4", (End.ARRIVED,)),
+        Call("ioctl", (End.ARRIVED,), (NONBLOCKING,)),
+        Call("recvfrom", (End.ARRIVED,)),
+        Call("recvmsg", (End.ARRIVED,)),
+        Call("sendmsg", (End.ARRIVED, End.GUARDIAN)),  # with what the other of the two passed
+        Call("sendto", (End.ARRIVED,)),
+    ),
+}
+
+REFUSED = (
+    *("access", "faccessat", "faccessat2"),
+    *("open", "openat", "openat2", "creat", "readlink", "readlinkat"),
+    *("stat", "lstat", "fstat", "newfstatat", "statx", "statfs", "fstatfs"),
+    *("getcwd", "chdir", "fchdir", "getdents64", "lseek", "fcntl", "ioctl"),
+    *("unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir"),
+    *("link", "linkat", "symlink", "symlinkat", "truncate", "ftruncate"),
+    *("chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat"),
+    *("socket", "socketpair", "connect", "bind", "listen"),
+)
+"""Answered EPERM. What is on a process's own list is left out: there another use of it kills."""
+
+GUARDIAN_KILLED = (
+    *("execve", "execveat"),
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp"),
+    *("bpf", "perf_event_open", "userfaultfd", "io_uring_setup"),
+    *("io_uring_enter", "io_uring_register"),
+    *("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot"),
+    *("add_key", "request_key", "keyctl"),
+    *("mount", "umount2", "pivot_root", "chroot", "fsopen", "fsmount", "move_mount", "open_tree"),
+    *("mount_setattr", "open_by_handle_at", "swapon", "swapoff", "acct", "quotactl"),
+    *(
+        "settimeofday",
+        "clock_settime",
+        "adjtimex",
+        "clock_adjtime",
+        "sethostname",
+        "iopl",
+        "ioperm",
+    ),
+)
+"""The guardian opens what tunnels need, in ways that depend on libraries and kernel: so it has a
+list of what it never needs, instead of one of what it does."""
+
+
+def refused_to(duty: str) -> tuple[str, ...]:
+    """The calls that the process with this duty is refused."""
+    own = {call.name for call in (*EVERYBODY, *DUTIES[duty])}
+    return tuple(name for name in REFUSED if name not in own)

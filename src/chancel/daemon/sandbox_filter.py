@@ -1,0 +1,145 @@
+"""System call filters: the tables of ``sandbox_calls`` become a program in the kernel.
+
+libseccomp compiles; we load the program ourselves, because its own loading keeps the descriptor of
+notifications to itself. A filter can't be taken off again, and holds for what a process forks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chancel.daemon import linux
+from chancel.daemon.linux import MachineError
+from chancel.daemon.sandbox_calls import (
+    DUTIES,
+    EVERYBODY,
+    GUARDIAN_KILLED,
+    HANDING_OVER,
+    Call,
+    refused_to,
+)
+from chancel.daemon.topology import WIRED_FROM, End
+
+_SET_MODE_FILTER, _GET_ACTION_AVAILABLE = 1, 2
+_NEW_LISTENER = 1 << 3
+_KILL_PROCESS = 0x8000_0000
+_INSTRUCTION_BYTES = 8
+_BINARY_TREE = 2
+
+
+class _Program(ctypes.Structure):
+    """``struct sock_fprog``."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def load_library() -> Any:
+    """The module ``pyseccomp``. Raises :class:`MachineError` where it finds no libseccomp."""
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError) as error:
+        raise MachineError(
+            "libseccomp is not installed (Debian: apt-get install libseccomp2; Fedora: dnf install"
+            " libseccomp; to run without system call filters: --sandbox=off)"
+        ) from error
+    return pyseccomp
+
+
+def check_kernel() -> None:
+    """Raise :class:`MachineError` where the kernel has no filters."""
+    try:
+        _seccomp(_GET_ACTION_AVAILABLE, 0, _KILL_PROCESS.to_bytes(4, sys.byteorder))
+    except OSError as error:
+        raise MachineError(
+            f"this kernel has no system call filters: {error.strerror}"
+            " (to run without them: --sandbox=off)"
+        ) from error
+
+
+def for_duty(name: str, ends: Mapping[End, Iterable[int]], *, report: bool = False) -> bytes:
+    """Compile the filter of the process with duty ``name``, whose descriptors are ``ends``.
+
+    ``report``: whatever isn't allowed is put to a listener (:func:`load` returns it) instead.
+    """
+    library = load_library()
+    filtering = library.SyscallFilter(library.NOTIFY if report else library.KILL_PROCESS)
+    for call in (*EVERYBODY, *DUTIES[name], *((HANDING_OVER,) if report else ())):
+        for rule in _arguments(call, ends):
+            filtering.add_rule(library.ALLOW, call.name, *rule)
+    if not report:
+        for refused in refused_to(name):
+            filtering.add_rule(library.ERRNO(errno.EPERM), refused)
+    return _compile(filtering)
+
+
+def for_guardian() -> bytes:
+    """Compile the filter of the guardian."""
+    library = load_library()
+    filtering = library.SyscallFilter(library.ALLOW)
+    for name in GUARDIAN_KILLED:
+        filtering.add_rule(library.KILL_PROCESS, name)
+    return _compile(filtering)
+
+
+def load(program: bytes, *, report: bool = False) -> int | None:
+    """Filter this process's calls from now on; ``no_new_privs`` is set. Raises OSError.
+
+    With ``report`` the descriptor of the listener is returned: a call that is not allowed waits
+    until the listener has answered.
+    """
+    loaded = _Program(len(program) // _INSTRUCTION_BYTES, program)
+    flags = _NEW_LISTENER if report else 0
+    listener = _seccomp(_SET_MODE_FILTER, flags, bytes(loaded))
+    return listener if report else None
+
+
+def call_name(number: int) -> str:
+    """The name of a system call of this machine."""
+    library = load_library()
+    try:
+        return str(library.resolve_syscall(library.system_arch(), number).decode())
+    except ValueError:
+        return f"call {number}"
+
+
+def _seccomp(operation: int, flags: int, arguments: bytes) -> int:
+    library = load_library()
+    number = library.resolve_syscall(library.system_arch(), "seccomp")
+    return linux.syscall(number, operation, flags, arguments)
+
+
+def _arguments(call: Call, ends: Mapping[End, Iterable[int]]) -> list[list[Any]]:
+    """The conditions of a call: one list for each rule, of which any may hold.
+
+    Comparisons are of 64 bits: a descriptor with anything in the upper half, which the kernel would
+    not look at, passes neither.
+    """
+    library = load_library()
+    tests = [
+        library.Arg(test.argument, library.MASKED_EQ, test.mask, test.value) for test in call.tests
+    ]
+    if not call.on:
+        return [tests]
+    rules = []
+    for end in call.on:
+        if end is End.ARRIVED:
+            rules.append([library.Arg(0, library.LT, WIRED_FROM), *tests])
+        else:
+            rules += [[library.Arg(0, library.EQ, fd), *tests] for fd in ends.get(end, ())]
+    return rules
+
+
+def _compile(filtering: Any) -> bytes:
+    library = load_library()
+    filtering.set_attr(library.Attr.CTL_OPTIMIZE, _BINARY_TREE)
+    filtering.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
+    memory = os.memfd_create("filter", os.MFD_CLOEXEC)
+    with open(memory, "rb") as file:
+        filtering.export_bpf(file)
+        file.seek(0)
+        return file.read()
