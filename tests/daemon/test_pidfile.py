@@ -55,7 +55,9 @@ def test_it_is_empty_until_the_tunnels_are_up_and_gone_at_the_end(path: Path) ->
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "4194305", str(os.getpid())])
+@pytest.mark.parametrize(
+    "content", ["", "4194305", str(os.getpid())], ids=["empty", "nobody", "somebody"]
+)
 def test_without_a_lock_it_is_stale_whatever_stands_in_it(
     path: Path, content: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
