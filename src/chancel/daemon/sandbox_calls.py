@@ -7,7 +7,7 @@ the group.
 Descriptors are pinned. Those of the wiring are numbers known before the filter is made, and apart
 from all that come later (``topology.WIRED_FROM``): a tunnel's device and sockets, which the
 guardian passes, have numbers below. So a process without an entry for ``End.ARRIVED`` can do
-nothing with what it is passed but close it.
+nothing with what it is passed but close it, or write a trace to it if it is a connected socket.
 
 To extend a process's list add an entry to its row of :data:`DUTIES`, or to :data:`EVERYBODY`, and
 to ``docs/processes.md``, which a test compares with these tables. ``chancel run --sandbox=log``
@@ -81,20 +81,22 @@ EVERYBODY = (
     Call("rt_sigreturn"),
     # descriptors
     Call("close", (End.ARRIVED,)),
+    Call("getsockname", (End.ARRIVED,)),
     Call("read", (End.BELL,)),
     Call("recvfrom", (End.LANES, End.KEYS_IN)),
     Call("recvmsg", (End.GUARDIAN,)),
-    Call("sendto", (End.GUARDIAN, End.LANES, End.KEYS_OUT, End.SYSLOG), (TO_NOBODY,)),
+    Call(
+        "sendto",
+        (End.GUARDIAN, End.LANES, End.KEYS_OUT, End.SYSLOG, End.ARRIVED),
+        (TO_NOBODY,),
+    ),
     Call("write", (End.OUTPUT, End.RINGS)),
 )
 
 HANDING_OVER = Call("sendmsg", (End.GUARDIAN,))
 """How a listener reaches the guardian, who can answer nothing before (``--sandbox=log``)."""
 
-_ADOPTING_A_SOCKET = (
-    Call("getsockname", (End.ARRIVED,)),
-    Call("getsockopt", (End.ARRIVED,)),
-)
+_ADOPTING_A_SOCKET = (Call("getsockopt", (End.ARRIVED,)),)
 
 _READING_SECRETS = (
     Call("openat", tests=(FOR_READING,)),
