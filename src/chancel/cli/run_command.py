@@ -25,7 +25,10 @@ def run(
     files: Annotated[
         list[Path],
         typer.Option(
-            "-c", "--config", metavar="FILE", help="A tunnel's configuration; repeatable."
+            "-c",
+            "--config",
+            metavar="FILE",
+            help="A tunnel's configuration, or a directory of them; repeatable.",
         ),
     ],
     runtime_dir: RuntimeDir = None,
@@ -50,19 +53,30 @@ def run(
     \b
     Examples:
       chancel run -c office.conf
-      chancel run -d -c office.conf
+      chancel run -d -c /etc/hymn
       chancel run -c office.conf -c lab.conf --runtime-dir ./run
       chancel run -c office.conf --sandbox log
     """
     if detached and log is LogTo.STDOUT:
         raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
-    configs = [config.load(path) for path in files]
+    configs = [config.load(path) for each in files for path in _configurations(each)]
     guardian.check(configs)
     directory = places.make_dir(places.runtime_dir(runtime_dir))
     up = background.detach() if detached else _nobody_waits
     if detached or log is LogTo.SYSLOG:
         _log_to_syslog()
     return guardian.run(configs, directory, up, confinement)
+
+
+def _configurations(path: Path) -> list[Path]:
+    """The file, or every ``NAME.conf`` of the directory, in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.conf"))
+    if not found:
+        problem = "no configuration in this directory (expected a NAME.conf for each tunnel)"
+        raise ConfigError(str(path), None, None, problem)
+    return found
 
 
 def _log_to_syslog() -> None:
