@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from chancel.daemon.config import TunnelConfig, check_group, check_users, parse
 from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.errors import ConfigError
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
 
 Make = Callable[..., TunnelConfig]
 
@@ -39,7 +43,7 @@ def refusal(*configs: TunnelConfig) -> str:
 
 
 def test_many_tunnels(make: Make) -> None:
-    users = [f"run {process} as root" for process in PROCESSES[Mode.TUNNEL]]
+    users = [f"run {process} as {ME}" for process in PROCESSES[Mode.TUNNEL]]
     check_group([make(number, f"local 0.0.0.0:{4000 + number}", *users) for number in range(16)])
 
 
@@ -123,12 +127,12 @@ def test_users_of_processes_that_do_not_run_here_may_differ(make: Make) -> None:
 
 
 def test_root_needs_users_for_the_processes_of_the_mode_alone(make: Make) -> None:
-    users = [f"run {process} as root" for process in PROCESSES[Mode.SHRINE]]
+    users = [f"run {process} as {ME}" for process in PROCESSES[Mode.SHRINE]]
     check_users([make(1, "mode shrine", "tunnel 10.1.0.1/24 1400", *users)])
 
 
 def test_root_needs_a_user_for_each_process(make: Make) -> None:
-    users = [f"run {process} as root" for process in PROCESSES[Mode.TUNNEL]]
+    users = [f"run {process} as {ME}" for process in PROCESSES[Mode.TUNNEL]]
     check_users([make(1, *users)])
     with pytest.raises(ConfigError) as missing:
         check_users([make(1, *users[:-1])])
@@ -139,4 +143,15 @@ def test_root_needs_a_user_for_each_process(make: Make) -> None:
         check_users([make(1, *users[:-1], "run chapel as no.such.user")])
     assert str(unknown.value) == (
         "1.conf:11: run: user 'no.such.user' does not exist (expected the name of a user)"
+    )
+
+
+def test_the_secret_belongs_to_the_user_who_reads_it(make: Make, tmp_path: Path) -> None:
+    users = [f"run {process} as {ME}" for process in PROCESSES[Mode.TUNNEL][:-1]]
+    other = "nobody" if ME == "root" else "root"
+    with pytest.raises(ConfigError) as unreadable:
+        check_users([make(1, *users, f"run chapel as {other}")])
+    assert str(unreadable.value) == (
+        f"1.conf:2: secret: '{tmp_path}/secret' can't be read by chapel, which runs as {other}"
+        f" (expected its own file: chown {other} {tmp_path}/secret)"
     )

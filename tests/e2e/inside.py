@@ -168,3 +168,25 @@ def udp_ports() -> list[int]:
     with open("/proc/net/udp") as table:
         rows = [line.split() for line in table.readlines()[1:]]
     return [int(row[1].rpartition(":")[2], 16) for row in rows]
+
+
+def add_interface(name: str, address: str, route: str) -> None:
+    """Another interface, up, with an address and a route."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ip:
+        ip.link("add", ifname=name, kind="veth", peer={"ifname": f"{name}-peer"})
+        index = socket.if_nametoindex(name)
+        ip.link("set", index=index, state="up")
+        ip.link("set", index=socket.if_nametoindex(f"{name}-peer"), state="up")
+        own, _, length = address.partition("/")
+        ip.addr("add", index=index, address=own, prefixlen=int(length))
+        ip.route("add", dst=route, oif=index)
+
+
+def delete_interface(name: str) -> None:
+    """What ``ip link delete NAME`` does."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ip:
+        ip.link("del", index=socket.if_nametoindex(name))

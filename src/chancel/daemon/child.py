@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from chancel.daemon import linux, logs, privileges, sandbox
 from chancel.daemon.config_types import KEEPER
+from chancel.daemon.linux import MachineError
 from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
 from chancel.daemon.sandbox import Plan
@@ -54,6 +55,8 @@ def run(
         sandbox.seal(name, ends, plan, process.report_to)
         _serve(process, duty)
         status = 0
+    except MachineError as error:
+        log.error("%s", error)
     except Exception:
         log.exception("failed")
     finally:

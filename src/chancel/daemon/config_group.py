@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pwd
+import shlex
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations, product
 
 from chancel.daemon.config_directives import ANY, ANY6, user_exists
 from chancel.daemon.config_lines import quoted
-from chancel.daemon.config_types import PROCESSES, TunnelConfig
+from chancel.daemon.config_secret import MAX_PATH_CHARS
+from chancel.daemon.config_types import KEEPER, PROCESSES, TunnelConfig
 from chancel.wire.types import Address
 
 
@@ -23,7 +26,10 @@ def check_group(configs: Sequence[TunnelConfig]) -> None:
 
 
 def check_users(configs: Iterable[TunnelConfig]) -> None:
-    """Refuse files that don't name an existing user for each process; only root needs them."""
+    """Refuse files that don't name an existing user for each process; only root needs them.
+
+    One of these has to be able to read the secret.
+    """
     for config in configs:
         for process in PROCESSES[config.mode]:
             user = config.run_as.get(process)
@@ -33,6 +39,21 @@ def check_users(configs: Iterable[TunnelConfig]) -> None:
             if not user_exists(user):
                 problem = f"user {quoted(user)} does not exist (expected the name of a user)"
                 raise config.refusal("run", problem, key=f"run {process}")
+        _check_secrets(config)
+
+
+def _check_secrets(config: TunnelConfig) -> None:
+    """The keeper has no privileges when it reads them, so they have to be its user's own."""
+    keeper = KEEPER[config.mode]
+    user = config.run_as[keeper]
+    for directive, path in (("secret", config.secret), ("encapsulation", config.encapsulation)):
+        if path is not None and path.lstat().st_uid != pwd.getpwnam(user).pw_uid:
+            shown = quoted(str(path), MAX_PATH_CHARS)
+            problem = (
+                f"{shown} can't be read by {keeper}, which runs as {user}"
+                f" (expected its own file: chown {user} {shlex.quote(str(path))})"
+            )
+            raise config.refusal(directive, problem)
 
 
 _UNIQUE: tuple[tuple[str, Callable[[TunnelConfig], Hashable | None]], ...] = (

@@ -40,9 +40,11 @@ def check_secret(path: Path, keeper_user: str | None) -> None:
         raise Refused(f"{shown} is a symbolic link (expected the path of the file itself)")
     if not stat.S_ISREG(found.st_mode):
         raise Refused(f"{shown} is not a regular file ({_MADE})")
+    remedy = f"chmod 600 {shlex.quote(str(path))}" if str(path).isprintable() else "chmod 600"
     if found.st_mode & 0o077:
-        remedy = f"chmod 600 {shlex.quote(str(path))}" if str(path).isprintable() else "chmod 600"
         raise Refused(f"{shown} is accessible by others (expected mode 0600: {remedy})")
+    if not found.st_mode & stat.S_IRUSR:
+        raise Refused(f"{shown} can't be read by its own owner (expected mode 0600: {remedy})")
     if found.st_uid not in _trusted_owners(keeper_user):
         raise Refused(f"{shown} belongs to user {found.st_uid} (expected yourself or root)")
     if found.st_size < SECRET_BYTES:

@@ -61,6 +61,9 @@ def configure(
     """
     index = socket.if_nametoindex(name)
     with netlink() as ip:
+        for wanted in (tunnel, tunnel6):
+            if wanted is not None:
+                _check_is_free(ip, wanted)
         with _refused(f"address {tunnel} can't be set"):
             if tunnel6 is None:
                 _silence_ipv6(ip, name, index)
@@ -115,6 +118,20 @@ def _refused(what: str) -> Iterator[None]:
         raise MachineError(f"{what}: {os.strerror(error.code)}") from error
     except OSError as error:
         raise MachineError(f"{what}: {error.strerror}") from error
+
+
+def _check_is_free(ip: Any, wanted: IPv4Interface | IPv6Interface) -> None:
+    """Refuse an address that the machine has already: the kernel would take it, and half the
+    packets the other way. One without a network (/32, /128) may well be shared by interfaces."""
+    if wanted.network.num_addresses == 1:
+        return
+    family = socket.AF_INET if wanted.version == 4 else socket.AF_INET6
+    with _refused(f"address {wanted} can't be looked for"):
+        for entry in ip.get_addr(family=family):
+            if entry.get_attr("IFA_LOCAL", entry.get_attr("IFA_ADDRESS")) == str(wanted.ip):
+                taken = socket.if_indextoname(entry["index"])
+                problem = f"address {wanted.ip} is already on {taken} (expected one of its own)"
+                raise MachineError(problem)
 
 
 def _add_route(ip: Any, index: int, route: Network, gateway: str | None) -> None:

@@ -73,6 +73,8 @@ def found() -> int | None:
             unshare(CLONE_NEWNET | CLONE_NEWUTS)
         except PermissionError:
             pass  # root of a container without CAP_SYS_ADMIN: as poor as any other user
+        except OSError as error:
+            raise LabError(_refusal(error)) from error
         else:
             return None
     uid, gid = os.geteuid(), os.getegid()

@@ -15,6 +15,7 @@ from collections import Counter
 from chancel.daemon.hot.cut import DeviceReader, drain
 from chancel.daemon.hot.filling import Filling
 from chancel.daemon.hot.views import SlotViews
+from chancel.daemon.linux import MachineError
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import BlessRecord, HeavenRxRecord, HeavenTxRecord, current_peer
@@ -118,12 +119,21 @@ class HeavenRx:
         self._graces_at = earliest(*(entry.graces.wake_at() for entry in self._tunnels.values()))
 
     def _read(self, tunnel: int) -> None:
-        """Drain the device into one slot (more, if a train goes on) and hand it to bless."""
+        """Drain the device into one slot (more, if a train goes on) and hand it to bless.
+
+        Raises :class:`MachineError` when there is no device any more.
+        """
         entry = self._tunnels[tunnel]
         more = True
         while more:
             self._filling.begin(self._views.of(*self._lane.wait_slot()))
-            drain(entry.reader, self._filling, tunnel)
+            try:
+                drain(entry.reader, self._filling, tunnel)
+            except OSError as error:
+                raise MachineError(
+                    f"network device {entry.settings.instance} is gone: {error.strerror}"
+                    " (somebody has deleted it)"
+                ) from error
             runs = self._filling.finish()
             if runs:
                 self._lane.send(runs)
