@@ -40,6 +40,7 @@ COMMANDS = {
     "status": Entry("Show how tunnels are.", "chancel.cli.status_command", ("status",)),
     "add": Entry("Add a tunnel to a running group.", "chancel.cli.group_commands", ("add",)),
     "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),
+    "trace": Entry("Watch a group at work; draw it.", "chancel.cli.trace_command", ("trace",)),
     "keygen": Entry("Make a shared secret.", "chancel.cli.keygen_command", ("keygen",)),
     "lab": Entry("Two hosts joined by a bad wire; no root.", "chancel.lab.command", ("lab",)),
     "sim": Entry(
@@ -53,7 +54,7 @@ COMMANDS = {
 
 LATER = frozenset(
     {"up", "down", "list", "hymn", "ambry", "vicar", "exec", "share", "open", "inlet", "outlet"}
-    | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "trace", "top", "map"}
+    | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "top", "map"}
 )
 """Commands whose names are promised; they come with later releases."""
 
