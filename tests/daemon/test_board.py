@@ -69,7 +69,7 @@ def filled(record: type[Record]) -> Record:
     values: list[object] = []
     for number, (size, kind) in enumerate(re.findall(r"(\d*)([dsIQ])", record.FORMAT.format)):
         text = bytes([number]) * int(size or 1)
-        values.append({"d": number + 0.5, "s": text}.get(kind, 100 + number))
+        values.append({"d": number + 0.5, "s": text}.get(kind, 1 + number))
     return record(*values)
 
 

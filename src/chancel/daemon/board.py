@@ -9,7 +9,6 @@ order, and read again.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import time
@@ -19,7 +18,9 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from chancel.daemon import linux
-from chancel.daemon.records import Record
+from chancel.daemon.lies import NeighbourLied
+from chancel.daemon.linux import SEAL_FUTURE_WRITE, SEAL_SIZE, seal
+from chancel.daemon.records import Record, possible_time
 from chancel.wire.drop import Drop
 
 MAX_TUNNELS = 256
@@ -32,8 +33,6 @@ _HEAD = struct.Struct("=II")
 _DROPS = tuple(Drop)
 _COUNTERS = struct.Struct(f"=Q{len(_DROPS)}Q{len(_DROPS)}d")
 """Wake-ups; for each reason how often, and when last: behind the record."""
-_F_ADD_SEALS = 1033
-_F_SEAL_SHRINK_GROW_FUTURE_WRITE = 0x0002 | 0x0004 | 0x0010
 _NEVER: Mapping[Drop, float] = MappingProxyType({})
 _READ_TRIES = 1000
 _READ_PAUSE_S = 0.001
@@ -60,6 +59,7 @@ def make_board(name: str) -> int:
     """Make one process's board; returns the descriptor of its memory."""
     memory = os.memfd_create(f"board-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(memory, BOARD_BYTES)
+    seal(memory, SEAL_SIZE)
     return memory
 
 
@@ -68,7 +68,7 @@ class BoardWriter:
 
     def __init__(self, memory: int) -> None:
         self._map = linux.map_memory(memory, BOARD_BYTES, writable=True)
-        fcntl.fcntl(memory, _F_ADD_SEALS, _F_SEAL_SHRINK_GROW_FUTURE_WRITE)
+        seal(memory, SEAL_FUTURE_WRITE)
 
     def write(
         self,
@@ -105,7 +105,7 @@ class BoardReader(Generic[R]):
     def read(self, tunnel: int) -> Entry[R] | None:
         """Copy a tunnel's entry; ``None`` before its owner wrote the first one.
 
-        Raises ``ValueError`` when no valid copy can be had: the owner writes nonsense.
+        Raises :class:`NeighbourLied` when no valid copy can be had, or what it says can't be true.
         """
         at = tunnel * ENTRY_BYTES
         for attempt in range(_READ_TRIES):
@@ -116,6 +116,8 @@ class BoardReader(Generic[R]):
             if size == self._size and zlib.crc32(body) == checksum:
                 wakeups, *values = _COUNTERS.unpack_from(body, self._record.size())
                 counts, times = values[: len(_DROPS)], values[len(_DROPS) :]
+                if not all(map(possible_time, times)):
+                    raise NeighbourLied("a board tells of drops at impossible times")
                 return Entry(
                     self._record.unpack(body[: self._record.size()]),
                     {reason: count for reason, count in zip(_DROPS, counts, strict=True) if count},
@@ -123,4 +125,4 @@ class BoardReader(Generic[R]):
                     {reason: at for reason, at in zip(_DROPS, times, strict=True) if at},
                 )
             time.sleep(0 if attempt < _AT_ONCE else _READ_PAUSE_S)
-        raise ValueError("a board entry that never becomes whole")
+        raise NeighbourLied("an entry on a board never becomes whole")

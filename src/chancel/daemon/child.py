@@ -10,13 +10,16 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import select
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from chancel.daemon import linux, logs, privileges, sandbox
 from chancel.daemon.config_types import KEEPER
+from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import MachineError
 from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
@@ -28,6 +31,9 @@ Make = Callable[[Process], Duty]
 
 COLLECTING = frozenset({"control", *KEEPER.values()})
 """Duties that keep the cycle collector: they make few objects, and the others make no cycles."""
+
+HUNG_UP_LIMIT_S = 5.0
+"""A guardian that lives speaks up at once when a process has died."""
 
 _STANDARD = frozenset({0, 1, 2})
 
@@ -57,6 +63,8 @@ def run(
         status = 0
     except MachineError as error:
         log.error("%s", error)
+    except NeighbourLied as lie:
+        log.error("a neighbour lies: %s", lie)
     except Exception:
         log.exception("failed")
     finally:
@@ -66,10 +74,21 @@ def run(
 def _serve(process: Process, duty: Duty) -> None:
     try:
         process.serve(duty)
-    except LinkClosed:
-        while (received := process.guardian.receive(blocking=True)) is not None:
-            if received[0].get("do") == "stop":
-                return
+    except LinkClosed as closed:
+        _wait_for_the_end(process, closed)
+
+
+def _wait_for_the_end(process: Process, closed: LinkClosed) -> None:
+    """The guardian saw who died. That it says nothing means that nobody did: somebody hung up."""
+    guardian = process.guardian
+    deadline = time.monotonic() + HUNG_UP_LIMIT_S
+    poll = select.poll()
+    poll.register(guardian, select.POLLIN)
+    while poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+        received = guardian.receive()
+        if received is not None and received[0].get("do") == "stop":
+            return
+    raise NeighbourLied(f"{closed}, and it lives") from closed
 
 
 def _settle(name: str, guardian: int) -> None:

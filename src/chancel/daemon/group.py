@@ -17,6 +17,7 @@ from chancel.daemon import child
 from chancel.daemon.bell import Bell
 from chancel.daemon.board import BoardReader
 from chancel.daemon.child import Make
+from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
 from chancel.daemon.records import HeavenRxRecord
@@ -29,6 +30,10 @@ START_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 30.0
 """Generous: a machine that was paused for seconds is no broken group."""
 STOP_LIMIT_S = 2.0
+HUNG_UP_LIMIT_S = 5.0
+
+MAX_INBOX = 64
+"""What a process may say before anybody looks: more than control ever has under way."""
 
 Message = dict[str, Any]
 
@@ -51,10 +56,25 @@ class Child:
         """What it said of its own accord while an answer was waited for."""
 
     def receive(self) -> None:
-        """Move what waits on the link to the inbox."""
-        with contextlib.suppress(LinkClosed):  # its pidfd tells the end, with the reason
+        """Move what waits on the link to the inbox. Raises :class:`GroupBroken`."""
+        try:
             while (received := self.link.receive()) is not None:
-                self.inbox.append(received)
+                self._keep(*received)
+        except NeighbourLied as lie:
+            raise GroupBroken(f"{self.name} lies: {lie}") from lie
+        except LinkClosed as closed:
+            # Its pidfd tells the end, with the reason, and hardly later.
+            if not _has_ended(self.pidfd, HUNG_UP_LIMIT_S):
+                raise GroupBroken(f"{self.name} hung up") from closed
+
+    def _keep(self, message: Message, fds: list[int]) -> None:
+        if "request" not in message:
+            for fd in fds:
+                os.close(fd)
+            fds = []
+        self.inbox.append((message, fds))
+        if len(self.inbox) > MAX_INBOX:
+            raise GroupBroken(f"{self.name} says more than it is asked for")
 
     def take(self, key: str) -> tuple[Message, list[int]] | None:
         """The first message in the inbox that has this key, and the descriptors with it."""
@@ -89,7 +109,9 @@ class Group:
             pid = os.fork()
             if pid == 0:
                 child.run(name, wiring, makers[name], users.get(name), plan, guardian)
-            link = MessageLink(wiring.guardian_links[name][0])
+            ours = wiring.guardian_links[name][0]
+            ours.setblocking(False)
+            link = MessageLink(ours)
             self.children[name] = Child(name, pid, link)
         self.bell: Bell = wiring.bells[GUARDIAN]
         self.mtu_board = (

@@ -24,8 +24,10 @@ from pathlib import Path
 from chancel.daemon import config, ctl_socket, logs, places, privileges, sandbox, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
+from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
+from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import MachineError
 from chancel.daemon.loop import Loop
 from chancel.daemon.notify import READY, STOPPING, notify
@@ -177,7 +179,7 @@ class Guardian:
         try:
             self._answer()  # what came while the first tunnels were added
             self._loop.run()
-        except GroupBroken as broken:
+        except (GroupBroken, NeighbourLied) as broken:
             log.error("%s", broken)
             self._group.end(0.0)
             return 1
@@ -220,7 +222,9 @@ class Guardian:
         """End one tunnel; the others don't notice. Raises :class:`ChancelError`."""
         names = {tunnel.config.instance: index for index, tunnel in self._tunnels.items()}
         if instance not in names:
-            raise LocalProtocolError(f"no tunnel called {instance!r} (expected one of its group)")
+            raise LocalProtocolError(
+                f"no tunnel called {quoted(instance)} (expected one of its group)"
+            )
         if len(names) == 1:
             raise LocalProtocolError(
                 f"{instance} is the last tunnel of its group: stop the group instead"
@@ -247,7 +251,7 @@ class Guardian:
         control.receive()
         while (received := control.take("request")) is not None:
             request, fds = received
-            answer = {"answer": request["id"], "ok": True}
+            answer = {"answer": request.get("id"), "ok": True}
             results: list[int] = []
             try:
                 results = self._obey(request, fds)
@@ -264,18 +268,18 @@ class Guardian:
 
     def _obey(self, request: Message, fds: list[int]) -> list[int]:
         """Returns the descriptors that go with the answer."""
-        match request["request"]:
-            case "add":
-                added = config.load_descriptor(fds[0], request["name"])
+        match request:
+            case {"request": "add", "name": str(name)} if fds:
+                added = config.load_descriptor(fds[0], name)
                 check([*(tunnel.config for tunnel in self._tunnels.values()), added])
                 self._plan.check(added)
                 self._add_late(added)
-            case "remove":
-                self.remove(request["instance"])
-            case "trace":
+            case {"request": "remove", "instance": str(instance)}:
+                self.remove(instance)
+            case {"request": "trace"}:
                 return [self._trace()]
-            case other:
-                raise LocalProtocolError(f"no request is called {other!r}")
+            case _:
+                raise LocalProtocolError("expected add with a descriptor, remove, or trace")
         return []
 
     def _trace(self) -> int:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import socket
 import struct
 from collections.abc import Sequence
 from typing import Any
 
+from chancel.daemon.lies import NeighbourLied
 from chancel.errors import LinkClosed
 from chancel.protocol.messages import Command, decode, encode
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 4
-MAX_COMMAND_BYTES = 256
+
+_MAX_COMMAND_BYTES = 256
 
 _TUNNEL = struct.Struct("!H")
 
@@ -60,6 +63,8 @@ def _receive(end: socket.socket, size: int, blocking: bool) -> tuple[bytes, list
     except ConnectionResetError as error:
         raise LinkClosed("the other end of a link is gone") from error
     if not data:
+        for fd in fds:
+            os.close(fd)
         raise LinkClosed("the other end of a link is gone")
     return data, fds
 
@@ -70,6 +75,8 @@ def _send(end: socket.socket, data: bytes, fds: Sequence[int] = ()) -> None:
             socket.send_fds(end, [data], fds)
         else:
             end.send(data)
+    except BlockingIOError as error:  # the guardian waits for nobody
+        raise LinkClosed("the other end of a link does not listen") from error
     except (BrokenPipeError, ConnectionResetError) as error:
         raise LinkClosed("the other end of a link is gone") from error
 
@@ -89,18 +96,31 @@ class MessageLink:
         _send(self._end, json.dumps(message).encode(), fds)
 
     def receive(self, *, blocking: bool = False) -> tuple[dict[str, Any], list[int]] | None:
-        """Return the next message and the descriptors that came with it, which are now ours."""
+        """Return the next message and the descriptors that came with it, which are now ours.
+
+        Raises ``LinkClosed``, and :class:`NeighbourLied` for what is no JSON object.
+        """
         received = _receive(self._end, MAX_MESSAGE_BYTES, blocking)
         if received is None:
             return None
-        message = json.loads(received[0])
-        if not isinstance(message, dict):
-            raise ValueError("a link message that is no object")
+        message = _decode(received[0])
+        if message is None:
+            for fd in received[1]:
+                os.close(fd)
+            raise NeighbourLied("a message on a link is no JSON object")
         return message, received[1]
 
     def close(self) -> None:
         """Close this end."""
         self._end.close()
+
+
+def _decode(data: bytes) -> dict[str, Any] | None:
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
 
 
 class KeyLink:
@@ -118,14 +138,20 @@ class KeyLink:
         _send(self._end, _TUNNEL.pack(tunnel) + encode(command))
 
     def receive(self) -> tuple[int, Command] | None:
-        """Return the tunnel's index and the command, or ``None`` when nothing waits."""
+        """Return the tunnel's index and the command, or ``None`` when nothing waits.
+
+        Raises ``LinkClosed``, and :class:`NeighbourLied` for what is no command.
+        """
         try:
-            data = self._end.recv(MAX_COMMAND_BYTES, _DONTWAIT)
+            message = self._end.recv(_MAX_COMMAND_BYTES, _DONTWAIT)  # the kernel drops descriptors
         except BlockingIOError:
             return None
         except ConnectionResetError as error:
             raise LinkClosed("the other end of a link is gone") from error
-        if not data:
+        if not message:
             raise LinkClosed("the other end of a link is gone")
-        (tunnel,) = _TUNNEL.unpack_from(data)
-        return tunnel, decode(data[_TUNNEL.size :])
+        try:
+            (tunnel,) = _TUNNEL.unpack_from(message)
+            return tunnel, decode(message[_TUNNEL.size :])
+        except (ValueError, struct.error) as error:
+            raise NeighbourLied("a message on a key link is no key command") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import mmap
 import os
 import struct
@@ -26,6 +27,12 @@ CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 CAP_SYS_ADMIN = 21
+SEAL_SIZE = 0x0002 | 0x0004
+"""Nobody resizes the memory any more (``F_SEAL_SHRINK``, ``F_SEAL_GROW``)."""
+SEAL_FUTURE_WRITE = 0x0010
+"""Nobody maps the memory writable any more; mappings that exist stay."""
+
+_F_ADD_SEALS = 1033
 
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _CAPABILITY_SETS = struct.Struct("=6I")
@@ -54,6 +61,11 @@ def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def seal(memory: int, seals: int) -> None:
+    """Seal a memfd that was made with ``MFD_ALLOW_SEALING``, for good. Raises OSError."""
+    fcntl.fcntl(memory, _F_ADD_SEALS, seals)
 
 
 def prctl(option: int, value: int | bytes) -> None:

@@ -8,19 +8,31 @@ which.
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 from typing import ClassVar, Self
 
+from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.run import pack_address, unpack_address
 from chancel.protocol.events import Reason
 from chancel.protocol.states import State
 from chancel.wire.types import Address
+
+_END_OF_TIME_S = 2.0**40
+"""No machine runs for so long."""
+
+_LARGEST_MTU = 0xFFFF
 
 NOWHERE = bytes(18)
 """No address, packed."""
 
 NO_IP = bytes(16)
 """The same without a port."""
+
+
+def possible_time(at: float) -> bool:
+    """Whether this can be a time of the monotonic clock. NaN is none."""
+    return 0.0 <= at < _END_OF_TIME_S
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,8 +52,16 @@ class Record:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Inverse of :meth:`pack`."""
-        return cls(*cls.FORMAT.unpack(data))
+        """Inverse of :meth:`pack`. Raises :class:`NeighbourLied` for what can't be true."""
+        record = cls(*cls.FORMAT.unpack(data))
+        if not record.possible():
+            raise NeighbourLied(f"a board says what can't be true ({cls.__name__})")
+        return record
+
+    def possible(self) -> bool:
+        """Whether a sane process could have written this."""
+        names = (name for name in self.__annotations__ if name.endswith(("_at", "_since")))
+        return all(possible_time(getattr(self, name)) for name in names)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +79,9 @@ class HeavenRxRecord(Record):
     heartbeat_at: float = 0.0
     trains: int = 0
     mtu_lost_at: float = 0.0
+
+    def possible(self) -> bool:
+        return Record.possible(self) and self.mtu <= _LARGEST_MTU
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,6 +178,14 @@ class KeeperRecord(Record):
     peer: bytes = NOWHERE
     trying_since: float = 0.0
     offers: int = 0
+
+    def possible(self) -> bool:
+        return (
+            Record.possible(self)
+            and self.state < len(EXCHANGE_STATES)
+            and self.reason < len(EXCHANGE_REASONS)
+            and not math.isinf(self.skew_s)
+        )
 
 
 EXCHANGE_STATES = (*(state.value for state in State), "paused")

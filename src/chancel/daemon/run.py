@@ -11,6 +11,7 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
+from chancel.daemon.lies import NeighbourLied
 from chancel.wire.types import Address
 
 MAX_RUNS = 256
@@ -88,19 +89,20 @@ def encode_runs(runs: list[Run]) -> bytes:
 
 
 def decode_runs(data: bytes | bytearray | memoryview, slot_bytes: int) -> list[Run]:
-    """Decode and bound the runs of a token; every run lies within ``slot_bytes``.
+    """Decode and bound the runs of a token: they lie one behind the other within ``slot_bytes``.
 
-    Raises ``ValueError`` for anything else: the process at the other end of the lane is broken or
-    hostile, and the reader has to stop.
+    Raises :class:`NeighbourLied` for anything else.
     """
     if len(data) % RUN_BYTES or len(data) > MAX_RUNS * RUN_BYTES:
-        raise ValueError("a token of odd length")
+        raise NeighbourLied("a lane's token has an odd length")
     runs = [_new(Run, fields) for fields in _RUN.iter_unpack(data)]
+    end = 0
     for _tunnel, _next, packets, size, last, offset, _source in runs:
         if (
             not 1 <= packets <= MAX_RUN_PACKETS
             or not 0 < last <= size <= MAX_PACKET_BYTES
-            or offset + (packets - 1) * size + last > slot_bytes
+            or offset < end
+            or (end := offset + (packets - 1) * size + last) > slot_bytes
         ):
-            raise ValueError("a run outside of its slot")
+            raise NeighbourLied("a lane's token names a run outside of its slot")
     return runs

@@ -138,7 +138,7 @@ class Graces:
         yield self._maximum
         size = self._maximum
         for packet in profile.probe_sizes:
-            size = packet - overhead
+            size = min(packet - overhead, self._maximum)
             yield size
         while size > profile.mtu_minimum:
             size = max(size - profile.probe_step, profile.mtu_minimum)

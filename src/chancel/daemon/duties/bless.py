@@ -11,16 +11,19 @@ import time
 from collections import Counter
 
 from chancel.crypto.system import SystemSuite
+from chancel.daemon.hot.filling import GROWTH_BYTES
 from chancel.daemon.hot.seal import Nonces, seal_run
 from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import BlessRecord
-from chancel.daemon.run import Run
+from chancel.daemon.run import MAX_PACKET_BYTES, Run
 from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.messages import EraseKeys
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
+from chancel.wire.traffic import TAIL_BYTES
 
 
 class _Tunnel:
@@ -108,6 +111,7 @@ class Bless:
                     self._publisher.later(run.tunnel)
                 continue
             target = target or self._views_out.of(*self._out.wait_slot())
+            _check_fits(run, at, len(target.memory))
             out = seal_run(reservation, self._nonces, source, run, target, at)
             sealed.append(out)
             at = -(-out.end // 16) * 16
@@ -116,6 +120,13 @@ class Bless:
         self._in.release(batch)
         if sealed:
             self._out.send(sealed)
+
+
+def _check_fits(run: Run, at: int, room: int) -> None:
+    """heaven-rx leaves room for what sealing adds, and a tail behind each packet."""
+    sealed = run.end - run.offset + run.packets * GROWTH_BYTES
+    if run.last < TAIL_BYTES or run.size + GROWTH_BYTES > MAX_PACKET_BYTES or at + sealed > room:
+        raise NeighbourLied("a batch of plaintext leaves no room for sealing it")
 
 
 make = Bless

@@ -189,7 +189,7 @@ class Chapel:
             entry = self._tunnels.get(run.tunnel)
             if entry is None:
                 continue  # removed while its last offer was on the way
-            offer = batch.memory[run.offset : run.end]
+            offer = bytes(batch.memory[run.offset : run.end])  # the writer can change its own
             entry.exchange.receive(offer, unpack_address(run.source), now, wall)
             touched[run.tunnel] = entry
         self._in.release(batch)

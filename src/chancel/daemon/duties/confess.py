@@ -15,6 +15,7 @@ from chancel.crypto.system import SystemSuite
 from chancel.daemon.hot.open import open_run, spi_of
 from chancel.daemon.hot.seal import Nonces
 from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.lane import LaneCopy
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import NOWHERE, ConfessRecord
@@ -80,8 +81,10 @@ class Confess:
         self._suite = SystemSuite()
         self._keys = process.key_links["receive-keys"]
         self._in = process.readers["confess"]
+        self._copy = LaneCopy(self._in)
+        self._source = SlotView(self._copy.memory)
         self._out = process.writers["heaven"]
-        self._views_in, self._views_out = SlotViews(), SlotViews()
+        self._views_out = SlotViews()
         self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
@@ -126,15 +129,15 @@ class Confess:
             self._schedule()
 
     def _open(self) -> None:
-        batch = self._in.receive()
-        if batch is None:
+        runs_in = self._copy.receive()
+        if runs_in is None:
             return
         now = time.monotonic()
-        source = self._views_in.of(batch.slot, batch.memory)
+        source = self._source
         target: SlotView | None = None
         opened: list[Run] = []
         at = 0
-        for run in batch.runs:
+        for run in runs_in:
             entry = self._tunnels.get(run.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
@@ -145,14 +148,14 @@ class Confess:
                 self._take_keys()
             runs = open_run(entry.opener, self._nonces, source, run, target, at, now)
             opened += runs
-            at = -(-(at + run.end - run.offset) // 16) * 16
+            if runs:
+                at = -(-runs[-1].end // 16) * 16
             entry.bytes += _inner_bytes(runs)
             if runs and entry.urgent(run.source, now):
                 self._publisher.now(run.tunnel)
                 self._schedule()
             else:
                 self._publisher.later(run.tunnel)
-        self._in.release(batch)
         if opened:
             self._out.send(opened)
 

@@ -25,7 +25,7 @@ from chancel.daemon.process import Process
 from chancel.daemon.publish import earliest
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.status import StatusBook
-from chancel.daemon.stream_server import Client
+from chancel.daemon.stream_server import MAX_CLIENTS, Client
 from chancel.errors import LocalProtocolError
 
 STATUS_COMMAND = 1
@@ -36,6 +36,13 @@ DATAGRAMS_PER_S, DATAGRAM_BURST = 50.0, 100.0
 
 WATCH_INTERVAL_S = (0.5, 3600.0)
 """Shortest and longest interval a client may watch with."""
+
+MAX_REQUESTS = MAX_CLIENTS
+"""Under way to the guardian at once, those of clients included that went away meanwhile."""
+
+MAX_NAME_CHARS = 4096
+"""Of a file or a tunnel: no path is longer, and the guardian's answer, which repeats it, fits a
+message."""
 
 log = logging.getLogger("chancel.daemon")
 
@@ -107,9 +114,9 @@ class Control:
                 case {"do": "watch", **options}:
                     self._watching[client] = _interval(options)
                     self._due[client] = self._book.ready_at(now)
-                case {"do": "add", "name": str(name)} if client.fds:
+                case {"do": "add", "name": str(name)} if client.fds and _is_short(name):
                     self._forward(client, {"request": "add", "name": name})
-                case {"do": "remove", "instance": str(instance)}:
+                case {"do": "remove", "instance": str(instance)} if _is_short(instance):
                     self._forward(client, {"request": "remove", "instance": instance})
                 case {"do": "trace"}:
                     self._forward(client, {"request": "trace"})
@@ -127,10 +134,13 @@ class Control:
 
     def _forward(self, client: Client, request: Request) -> None:
         """Ask the guardian, who checks everything itself."""
+        if len(self._asked) >= MAX_REQUESTS:
+            raise LocalProtocolError("the group is busy (expected one request at a time)")
         self._requests += 1
         self._asked[self._requests] = client
         fds = client.take_fds()
-        self._guardian.send({**request, "id": self._requests}, fds)
+        passed = fds if request["request"] == "add" else []
+        self._guardian.send({**request, "id": self._requests}, passed)
         for fd in fds:
             os.close(fd)
 
@@ -168,6 +178,10 @@ class Control:
                     "failed to send status to a client reason=%s",
                     error.strerror,
                 )
+
+
+def _is_short(name: str) -> bool:
+    return len(name) <= MAX_NAME_CHARS
 
 
 def _interval(options: dict[str, Any]) -> float:

@@ -12,7 +12,8 @@ from collections import Counter
 
 from chancel.daemon.filter import Filter, FrameFilter, InnerFilter, allowed
 from chancel.daemon.hot.coalesce import DeviceWriter, write_run
-from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.hot.views import SlotView
+from chancel.daemon.lane import LaneCopy
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import HeavenTxRecord
@@ -79,7 +80,8 @@ class HeavenTx:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._lane = process.readers["heaven"]
-        self._views = SlotViews()
+        self._copy = LaneCopy(self._lane)
+        self._slot = SlotView(self._copy.memory)
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         process.loop.add(self._lane, self._write)
@@ -99,11 +101,11 @@ class HeavenTx:
         self._publisher.flush(now)
 
     def _write(self) -> None:
-        batch = self._lane.receive()
-        if batch is None:
+        runs = self._copy.receive()
+        if runs is None:
             return
-        slot = self._views.of(batch.slot, batch.memory)
-        for run in batch.runs:
+        slot = self._slot
+        for run in runs:
             entry = self._tunnels.get(run.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
@@ -114,8 +116,7 @@ class HeavenTx:
             for part in allowed(entry.filter, slot, run, entry.writer.drops):
                 write_run(entry.writer, slot, part)
         if self._process.trace is not None:
-            self._process.trace.hop(DEVICE, [run for run in batch.runs if run.next != NEXT_GRACE])
-        self._lane.release(batch)
+            self._process.trace.hop(DEVICE, [run for run in runs if run.next != NEXT_GRACE])
 
     def _graces(self, entry: _Tunnel, slot: SlotView, run: Run) -> None:
         act = False

@@ -104,7 +104,9 @@ def drain(
         for level, kind, data in control:
             if level == socket.SOL_UDP and kind == UDP_GRO:
                 segment = _SIZE.unpack(data[:4])[0]
-        at += _append(receiver, runs, at, size, segment or size or 1, tunnel, source)
+        if not 0 < segment <= size:
+            segment = size or 1
+        at += _append(receiver, runs, at, size, segment, tunnel, source)
     return at, False
 
 

@@ -34,6 +34,7 @@ _PASSING = frozenset(
         errno.EIO,
         errno.EACCES,
         errno.ENODEV,
+        socket.EAI_ADDRFAMILY,  # an address of a family that the socket hasn't
     }
 )
 
