@@ -10,7 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
-CODE := src tests benchmarks
+CODE := src tests benchmarks fuzz
 
 # Kept apart from `make test`: they need root, or a reference build, or an hour.
 APART := tests/root tests/interop

@@ -1,0 +1,154 @@
+"""A peer with the keys can't make a tunnel's end raise, spin, swell, or break its own MTU.
+
+Protocol sections 3 and 11, on top of ``exchange``: after an honest exchange come authentic packets
+with any tail, payload and number, graces among them, from anywhere, and the liar's offers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
+from chancel.protocol.profile import CURRENT
+from chancel.protocol.session import Session, SessionSettings
+from chancel.protocol.traffic import Sealer
+from chancel.sim.suite import FastSuite
+from chancel.vault.secret import Secret
+from chancel.wire.datagram import MAX_DATAGRAM_BYTES
+from chancel.wire.drop import Drop
+from chancel.wire.traffic import TrafficHeader, nonce
+from chancel.wire.types import NO_FLOCKS, Address, FlockId
+from fuzz.script import Script
+from fuzz.targets.exchange import Peer
+
+_SECRET = bytes(range(32))
+_WALL = 1_760_000_000.0
+_HERE, _THERE = Address("192.0.2.1", 1), Address("192.0.2.2", 2)
+_SOURCES = (_HERE, _HERE, Address("198.51.100.1", 0), Address("2001:db8::1", 65535))
+_TAILS = (b"\0\0", b"\0\xfc", b"\0\xfc", b"\0\xfc", b"\1\0", b"\0\x7f", b"\xff\xff")
+_MTU = 1422
+_MOST_DATAGRAMS = 40
+_MOST_WAKES = 8
+_SETTLING_ROUNDS = 6
+MOST_BYTES = 512
+
+
+class _Run:
+    """A session, and a liar that went through an honest exchange with it."""
+
+    def __init__(self) -> None:
+        suite = FastSuite(random.Random(1))
+        self.suite = suite
+        self.now = 100.0
+        self.session, accomplice = (
+            Session(
+                SessionSettings(peer, mtu=_MTU, mtu_discovery=True),
+                suite,
+                lambda: Secret(_SECRET),
+                self.now,
+                self.wall,
+            )
+            for peer in (_THERE, _HERE)
+        )
+        self.sealer = Sealer(NO_FLOCKS, suite)
+        self.peer = Peer(suite)
+        self.nonces: set[tuple[bytes, int]] = set()
+        self._exchange(accomplice)
+
+    @property
+    def wall(self) -> float:
+        return _WALL + self.now
+
+    def _exchange(self, accomplice: Session) -> None:
+        """Let both agree, and copy the key that the accomplice sends with."""
+        execute = accomplice._sealer.execute
+
+        def tell(command: object, now: float) -> None:
+            if isinstance(command, InstallSendKey | InstallReceiveKey):
+                self.sealer.execute(command, now)
+                self.key = self.sealer.reserve(1, now)
+                execute(command, now)
+
+        accomplice._sealer.execute = tell  # type: ignore[method-assign]
+        for _ in range(_SETTLING_ROUNDS):
+            for sender, receiver, source in (
+                (self.session, accomplice, _HERE),
+                (accomplice, self.session, _THERE),
+            ):
+                sender.wake(self.now, self.wall)
+                for datagram, _ in sender.datagrams():
+                    receiver.receive(datagram, source, self.now, self.wall)
+            self.now += 0.5
+        assert self.session.status(self.now).receive_spi
+
+    def step(self, script: Script) -> None:
+        """One thing that can happen."""
+        session = self.session
+        match script.number() % 6:
+            case 0 | 1 | 2:
+                session.receive(self._traffic(script), script.pick(_SOURCES), self.now, self.wall)
+            case 3:
+                session.receive(
+                    self.peer.offer(script, self.wall), script.pick(_SOURCES), self.now, self.wall
+                )
+            case 4:
+                self.now += script.number(2) / script.pick((1, 16, 256))
+            case _:
+                size = script.number(2) % 1600
+                sent = session.send(bytes(size), self.now)
+                assert not (sent and size > _MTU)
+
+    def _traffic(self, script: Script) -> bytes:
+        """An authentic packet under the peer's key, perhaps damaged."""
+        assert self.key is not None
+        key, number = self.key, script.number(script.pick((1, 1, 2, 8)))
+        header = TrafficHeader(key.spi, number, FlockId(0), FlockId(0)).encode()
+        text = script.chunk(1500) + script.pick(_TAILS)
+        sealed = bytearray(header + key.aead.encrypt(nonce(key.salt, number), text, header))
+        if script.flag():
+            sealed[script.number() % len(sealed)] ^= script.number()
+        return bytes(sealed)
+
+    def settle(self) -> None:
+        """Wake it until it has nothing to do now."""
+        for _ in range(_MOST_WAKES):
+            self._judge()
+            due = self.session.wake_at()
+            if due is None or due > self.now:
+                return
+            self.session.wake(self.now, self.wall)
+        raise AssertionError(f"{self.session} never rests")
+
+    def _judge(self) -> None:
+        session = self.session
+        datagrams = session.datagrams()
+        assert len(datagrams) <= _MOST_DATAGRAMS
+        assert all(len(each) <= MAX_DATAGRAM_BYTES for each, _ in datagrams)
+        assert len(session.received()) <= 1
+        while session.next_event() is not None:
+            pass
+        status = session.status(self.now)
+        assert CURRENT.mtu_minimum <= status.mtu <= _MTU
+        assert set(status.drops) <= set(Drop)
+        assert repr(session)
+
+
+def check(data: bytes) -> None:
+    script = Script(data)
+    run = _Run()
+    run.settle()
+    while script.more():
+        run.step(script)
+        run.settle()
+
+
+def _packet(number: int, text: bytes, tail: int) -> bytes:
+    return bytes((0, 0, number)) + len(text).to_bytes(2, "big") + text + bytes((tail, 0, 0))
+
+
+def seeds() -> Iterator[bytes]:
+    yield _packet(50, b"inner", 0) + _packet(51, b"\1\0", 1) + _packet(51, b"\1\0", 1)
+    yield _packet(60, b"\2\0\x8e\x05", 1) + _packet(61, b"\3\0\x00\x05", 1) + bytes((4, 1, 0, 0))
+    yield _packet(60, b"\3\0\xff\xff", 1) + _packet(62, b"\x63\0", 2) + _packet(63, b"", 5)
+    yield bytes((4, 0, 16, 1)) * 20 + bytes((5, 5, 0x8E)) + bytes((5, 6, 0))
