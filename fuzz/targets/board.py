@@ -17,6 +17,7 @@ from ipaddress import IPv4Interface
 from chancel.daemon.board import BoardReader, BoardWriter, make_board
 from chancel.daemon.config_types import Mode
 from chancel.daemon.lies import NeighbourLied
+from chancel.daemon.metrics import exposition
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.status import StatusBook
 from chancel.daemon.topology import of
@@ -42,9 +43,12 @@ def check(data: bytes) -> None:
     with contextlib.suppress(NeighbourLied):
         for reader in _READERS.values():
             reader.read(0)
-        book = StatusBook(_READERS)
+        book = StatusBook(_READERS, 0.0)
+        book.group = {"started_wall": 0.0, "processes": {}}
         book.add(0, _SETTINGS, {})
-        json.dumps(book.status(_NOW), allow_nan=False).encode()
+        status = book.status(_NOW, 1)
+        json.dumps(status, allow_nan=False).encode()
+        assert exposition(status).endswith(b"\n")
         assert len(book.datagram(0)) == _DATAGRAM_BYTES
 
 

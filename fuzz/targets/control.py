@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface
 
 from chancel.daemon.config_types import Mode
-from chancel.daemon.ctl_server import MAX_CLIENTS
 from chancel.daemon.duties.control import Control
 from chancel.daemon.link import MessageLink
 from chancel.daemon.loop import Loop
 from chancel.daemon.process import Process
 from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.stream_server import MAX_CLIENTS
 from chancel.daemon.topology import Wiring, of
 from chancel.wire.types import NO_FLOCKS
 from fuzz.script import Script
@@ -34,31 +34,39 @@ _REQUESTS = (
     b'{"do": "add", "name": "a.conf"}\n',
     b'{"do": "remove", "instance": "t0"}\n',
     b'{"do": "watch", "interval_s": NaN}\n',
+    b'{"do": "trace"}\n',
+    b"GET /metrics HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.0\r\nX: " + b"x" * 5000,
 )
+_GROUP = {"pid": 1, "metrics": "", "started_wall": 0.0, "processes": {}}
 _TURNS = 6
 _MOST_STEPS = 40
 MOST_BYTES = 1024
 
 
 class _Machine:
-    """Control, its two sockets, the guardian's end of its link, and some clients."""
+    """Control, its sockets, the guardian's end of its link, and some clients."""
 
     def __init__(self, files: contextlib.ExitStack) -> None:
         guardian, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.guardian = MessageLink(guardian)
         self.files = files
         files.callback(ours.close)
-        self.stream, self.datagrams = (
-            _bound(kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        stream, metrics, datagrams = made = (
+            _bound(socket.SOCK_STREAM),
+            _bound(socket.SOCK_STREAM),
+            _bound(socket.SOCK_DGRAM),
         )
-        self.stream.listen(16)
-        self.addresses = self.stream.getsockname(), self.datagrams.getsockname()
+        self.streams = [stream.getsockname(), metrics.getsockname()]
+        self.datagrams = datagrams.getsockname()
+        for listening in made[:2]:
+            listening.listen(MAX_CLIENTS)
         _PROCESS.loop, _PROCESS.guardian = Loop(), MessageLink(ours)
         self.loop = _PROCESS.loop
         self.control = Control(_PROCESS)
-        _PROCESS.hear({"group": {"pid": 1}, "uid": os.geteuid()})
-        _PROCESS.hear({"tunnel": 0, "about": {}})
-        self.control.add(0, _SETTINGS, [self.stream.detach(), self.datagrams.detach()])
+        _PROCESS.hear({"group": _GROUP, "uid": os.geteuid()}, [metrics.detach()])
+        _PROCESS.hear({"tunnel": 0, "about": {}}, [])
+        self.control.add(0, _SETTINGS, [stream.detach(), datagrams.detach()])
         self.clients: list[socket.socket] = []
         self.left, self.passed = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         files.callback(os.close, self.left)
@@ -67,7 +75,7 @@ class _Machine:
         """One thing that a user can do."""
         match script.number() % 6:
             case 0:
-                self._connect()
+                self._connect(script.pick(self.streams))
             case 1 | 2:
                 client = self._some(script)
                 words = script.pick((*_REQUESTS, script.chunk(200), b"[" * 5000, b"\n"))
@@ -80,21 +88,21 @@ class _Machine:
             case 4:
                 client = _bound(socket.SOCK_DGRAM) if script.flag() else _unbound()
                 with client, contextlib.suppress(OSError):
-                    client.sendto(script.chunk(8), self.addresses[1])
+                    client.sendto(script.chunk(8), self.datagrams)
             case _:
                 self._some(script).close()
                 self.clients = [each for each in self.clients if each.fileno() >= 0]
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, address: bytes) -> socket.socket:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.files.callback(client.close)
         with contextlib.suppress(BlockingIOError):
-            client.connect(self.addresses[0])
+            client.connect(address)
         self.clients.append(client)
         return client
 
     def _some(self, script: Script) -> socket.socket:
-        return script.pick(self.clients) if self.clients else self._connect()
+        return script.pick(self.clients) if self.clients else self._connect(self.streams[0])
 
     def turn(self, *, answer: bool) -> None:
         """Let control do what there is to do, and be the guardian."""
@@ -110,7 +118,7 @@ class _Machine:
             request, fds = received
             for fd in fds:
                 os.close(fd)
-            assert set(request) in ({"request", "name", "id"}, {"request", "instance", "id"})
+            assert request["request"] in ("add", "remove", "trace")
             assert (request["request"] == "add") == bool(fds)
             if answer:
                 self.guardian.send({"answer": request["id"], "ok": True})
@@ -119,14 +127,22 @@ class _Machine:
         """What clients got are JSON lines."""
         for client in self.clients:
             with contextlib.suppress(OSError):
-                for line in client.recv(1 << 20).splitlines():
-                    assert isinstance(json.loads(line)["ok"], bool)
+                said = client.recv(1 << 20)
+                if not said.startswith(b"HTTP/1.1 "):
+                    assert all(json.loads(line)["ok"] in (True, False) for line in _lines(said))
 
     def check_descriptors(self) -> None:
         """Of those that clients passed, none is left: then the pipe they belong to has ended."""
         os.close(self.passed)
         assert os.read(self.left, 1) == b""
         self.guardian.close()
+
+
+def _lines(said: bytes) -> list[bytes]:
+    """Whole lines, but for what continues an answer over HTTP."""
+    lines = said.split(b"\n")
+    assert lines[-1] == b"" or not lines[0].startswith(b"{")
+    return [line for line in lines if line.startswith(b"{")]
 
 
 def _bound(kind: socket.SocketKind) -> socket.socket:

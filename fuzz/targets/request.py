@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from chancel.daemon.config_types import TunnelConfig
 from chancel.daemon.group import MAX_INBOX, Child, GroupBroken
@@ -51,7 +51,7 @@ class _Guardian(Guardian):
     def __init__(self, group: Any, signals: socket.socket) -> None:
         super().__init__(group, Path("nowhere"), signals)
 
-    def add(self, config: TunnelConfig) -> None:
+    def add(self, config: TunnelConfig) -> NoReturn:
         raise LocalProtocolError(f"not here: {config.instance}")
 
 

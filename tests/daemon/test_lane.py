@@ -36,8 +36,8 @@ class Pair:
         self.writer.send([run_of(data)])
 
 
-def run_of(data: bytes) -> Run:
-    return Run(1, 0, 1, len(data), len(data), 0, bytes(18))
+def run_of(data: bytes, at: int = 0) -> Run:
+    return Run(1, 0, 1, len(data), len(data), at, bytes(18))
 
 
 def readable(end: LaneWriter | LaneReader) -> bool:
@@ -139,12 +139,12 @@ def test_no_reader_can_make_the_writer_hold_a_slot_twice(steps: list[int | None]
         (b"\0" + encode_runs([Run(0, 0, 1, 100, 100, SLOT - 99)]), "outside of its slot"),
         (b"\0" + encode_runs([Run(0, 0, 60, 100, 100, 0)]), "outside of its slot"),
         (
-            b"\0" + encode_runs([run_of(b"xx"), run_of(b"x")._replace(offset=1)]),
+            b"\0" + encode_runs([run_of(b"xx"), run_of(b"x", 1)]),
             "outside of its slot",
         ),
         (
             b"\0"
-            + encode_runs([run_of(b"x")._replace(offset=at) for at in range(MAX_RUNS)])
+            + encode_runs([run_of(b"x", at) for at in range(MAX_RUNS)])
             + b"x",
             None,
         ),
@@ -205,7 +205,7 @@ def test_the_reader_can_not_write() -> None:
 def test_all_slots_may_carry_the_longest_token() -> None:
     """More than a socket holds: the writer waits for its reader instead of failing."""
     pair = Pair(slots=64)
-    runs = [run_of(b"x")._replace(offset=at) for at in range(MAX_RUNS)]
+    runs = [run_of(b"x", at) for at in range(MAX_RUNS)]
     pair.ends.writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
 
     def read() -> bool:
