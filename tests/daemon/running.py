@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chancel.daemon import config, ctl, guardian, linux
+from chancel.daemon.sandbox import Sandbox
 
 LIMIT_S = 60.0
 """Machines that run tests may pause for many seconds."""
@@ -37,8 +38,11 @@ def text(tmp: Path, number: int, *lines: str) -> str:
 class Running:
     """A group in a process of its own, as ``chancel run`` is one."""
 
-    def __init__(self, tmp: Path, *texts: str, makers: Makers) -> None:
+    def __init__(
+        self, tmp: Path, *texts: str, makers: Makers, confinement: Sandbox = Sandbox.ON
+    ) -> None:
         self.dir = tmp
+        self.confinement = confinement
         self.output = tmp / "output"
         self.output.unlink(missing_ok=True)
         configs = [config.parse(each, f"{n}.conf") for n, each in enumerate(texts)]
@@ -57,7 +61,7 @@ class Running:
         try:
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             print_to(self.output)
-            status = guardian.serve(configs, self.dir, makers)
+            status = guardian.serve(configs, self.dir, makers, confinement=self.confinement)
         except BaseException as error:  # noqa: BLE001 - told by the log
             print(repr(error), flush=True)
         finally:

@@ -191,7 +191,9 @@ class Group:
 
 
 def _has_ended(pidfd: int, wait_s: float = 0.0) -> bool:
-    return bool(select.select([pidfd], [], [], wait_s)[0])
+    poll = select.poll()  # select(2) refuses descriptors from 1024 on
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(1000 * wait_s))
 
 
 def _obituary(process: Child) -> str:
