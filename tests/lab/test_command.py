@@ -37,6 +37,16 @@ def test_a_program_meets_its_peer(options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.usefixtures("lab")
+def test_the_hosts_have_ipv6_when_asked() -> None:
+    pinger = PINGER.replace("192.168.201.2", "2001:db8:201::2")
+    done = chancel_lab(
+        "--ipv6", "--nat", "symmetric", "--latency", "10ms", "--", sys.executable, "-c", pinger
+    )
+    assert (done.stdout, done.returncode) == ("pinged\n", 0), done.stderr
+    assert "(10.0.0.2, 2001:db8:201::1); host b is 192.168.201.2, 2001:db8:201::2" in done.stderr
+
+
+@pytest.mark.usefixtures("lab")
 def test_the_status_is_the_program_s() -> None:
     assert chancel_lab("--", "sh", "-c", "exit 7").returncode == 7
 

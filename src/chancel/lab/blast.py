@@ -47,7 +47,7 @@ def send(
     """Send ``count`` packets of ``size`` bytes (8 at least), evenly; then say that it was all."""
     padding = bytes(size - _NUMBER.size)
     refused = 0
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(_family(host), socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
         start = time.monotonic()
         for number in range(count):
@@ -60,6 +60,10 @@ def send(
         seconds = time.monotonic() - start
         _say_end(sock, host, port)
     return {"packets": count, "seconds": seconds, "refused": refused}
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _say_end(sock: socket.socket, host: str, port: int) -> None:
@@ -78,7 +82,7 @@ def receive(host: str, port: int = PORT, patience_s: float = 5.0) -> Generator[s
     duplicates = reordered = 0
     highest = -1
     first = last = 0.0
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(_family(host), socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
         sock.bind((host, port))
         sock.settimeout(patience_s)

@@ -36,7 +36,8 @@ def receive(
     host: str, port: int = PORT, digest: bool = False, interval_s: float = 0.25
 ) -> Generator[Sample, None, BulkResult]:
     """Accept one connection and read it to its end; a first sample of 0 bytes says "listening"."""
-    with socket.create_server((host, port)) as server:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as server:
         yield {"at": time.monotonic(), "bytes": 0}
         connection, _ = server.accept()
     with connection:

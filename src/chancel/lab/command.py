@@ -18,6 +18,8 @@ from chancel.sim.nat import NAT_TYPES, NatModel
 HOME, NEAR, ROUTER_INSIDE = "10.0.0.0/24", "10.0.0.2", "10.0.0.1"
 OUTSIDE, ROUTER_OUTSIDE, FAR = "192.168.201.0/24", "192.168.201.1", "192.168.201.2"
 """Without a NAT, host a takes the router's outside address."""
+OUTSIDE6, NEAR6, FAR6 = "2001:db8:201::/64", "2001:db8:201::1", "2001:db8:201::2"
+"""With ``--ipv6``: no NAT stands before it."""
 
 TUN = "/dev/net/tun"
 
@@ -60,6 +62,7 @@ def lab(
     nat: Annotated[
         NatModel | None, typer.Option(parser=nat_model, metavar="KIND", help="NAT before host a.")
     ] = None,
+    ipv6: Annotated[bool, typer.Option("--ipv6", help="Join the hosts by IPv6 as well.")] = False,
     peer: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="Shell command for host b meanwhile.")
     ] = None,
@@ -86,7 +89,13 @@ def lab(
             home = built.network(HOME)
             home.join(a, address)
             built.router((home, ROUTER_INSIDE), (outside, ROUTER_OUTSIDE), nat)
-        _tell(f"this is host a ({address}); host b is {FAR}")
+        also, far_also = "", ""
+        if ipv6:
+            outside6 = built.network(OUTSIDE6, model)
+            outside6.join(a, NEAR6)
+            outside6.join(b, FAR6)
+            also, far_also = f", {NEAR6}", f", {FAR6}"
+        _tell(f"this is host a ({address}{also}); host b is {FAR}{far_also}")
         if not os.access(TUN, os.R_OK | os.W_OK):
             _tell(f"programs that need {TUN} will fail; allow it with: sudo chmod 0666 {TUN}")
         if peer is not None:

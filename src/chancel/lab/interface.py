@@ -9,7 +9,8 @@ The near end has no ARP: the kernel then addresses each frame to the interface's
 and accepts every frame that carries it, so that the keeper needs to think of IP addresses only.
 
 A frame is one buffer: a 10-byte virtio header (little-endian; checksum still to be filled in, or a
-train of packets to be cut later), 14 bytes of Ethernet, the IPv4 packet.
+train of packets to be cut later), 14 bytes of Ethernet, the IP packet. An interface carries packets
+of its address's version, and no others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import contextlib
 import errno
 import socket
 import struct
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 
 from pyroute2 import IPRoute
 
@@ -35,10 +36,14 @@ TRAIN_SEGMENTS = 65535
 _SOL_PACKET = 263
 _PACKET_VNET_HDR = 15
 _PACKET_QDISC_BYPASS = 20
-_ETH_P_IP = 0x0800
+_ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+_ADDRESS_GENERATION_NONE = 1
+_IFA_F_NODAD = 0x02
 _IFF_NOARP = 0x80
 _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 64 << 20
+
+IpInterface = IPv4Interface | IPv6Interface
 
 _FULL = {errno.EAGAIN, errno.ENOBUFS, errno.ENETDOWN}
 
@@ -50,7 +55,7 @@ class Interface:
     """
 
     def __init__(
-        self, number: int, net: int, name: str, address: IPv4Interface, default_route: bool
+        self, number: int, net: int, name: str, address: IpInterface, default_route: bool
     ) -> None:
         self.address = address
         self.name = name
@@ -59,7 +64,7 @@ class Interface:
         self._net = net
         self._trains = True
         mac = bytes((0x02, 0xC4)) + struct.pack(">I", number)
-        self._ethernet = mac + mac + struct.pack(">H", _ETH_P_IP)
+        self._ethernet = mac + mac + struct.pack(">H", _ETHERTYPES[address.version])
         far = f"wire{number}"
         near = {"ifname": name, "net_ns_fd": net, "address": mac.hex(":")}
         with IPRoute() as ip:
@@ -68,16 +73,13 @@ class Interface:
         with inside(net), IPRoute() as ip:
             self._index = ip.link_lookup(ifname=name)[0]
             ip.link("set", index=self._index, flags=_IFF_NOARP, change=_IFF_NOARP, txqlen=10_000)
-            ip.addr(
-                "add",
-                index=self._index,
-                address=str(address.ip),
-                prefixlen=address.network.prefixlen,
-            )
+            if address.version == 6:
+                _no_generated_address(ip, self._index)
+            add_address(ip, self._index, address)
             ip.link("set", index=self._index, state="up")
             if default_route:
-                ip.route("add", dst="0.0.0.0/0", oif=self._index, scope="link")
-        self._socket = _packet_socket(far)
+                _add_default_route(ip, self._index, address.version)
+        self._socket = _packet_socket(far, _ETHERTYPES[address.version])
 
     def fileno(self) -> int:
         """The descriptor to wait on for :meth:`read`."""
@@ -110,12 +112,32 @@ class Interface:
             ip.link("set", index=self._index, gso_max_segs=segments)
 
 
-def _packet_socket(interface: str) -> socket.socket:
+def add_address(ip: IPRoute, index: int, address: IpInterface) -> None:
+    """Give an interface an address that is good at once, unseen by neighbours of the same one."""
+    flags = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
+    length = address.network.prefixlen
+    ip.addr("add", index=index, address=str(address.ip), prefixlen=length, **flags)
+
+
+def _no_generated_address(ip: IPRoute, index: int) -> None:
+    """Without a link-local address the kernel looks for no neighbours and routers."""
+    mode = ("IFLA_INET6_ADDR_GEN_MODE", _ADDRESS_GENERATION_NONE)
+    ip.link("set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", {"attrs": [mode]})]})
+
+
+def _add_default_route(ip: IPRoute, index: int, version: int) -> None:
+    if version == 4:
+        ip.route("add", dst="0.0.0.0/0", oif=index, scope="link")
+    else:
+        ip.route("add", dst="::/0", oif=index)
+
+
+def _packet_socket(interface: str, ethertype: int) -> socket.socket:
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     packets.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
     packets.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
     packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
     with contextlib.suppress(PermissionError):  # beyond the system's limit only as real root
         packets.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-    packets.bind((interface, _ETH_P_IP))
+    packets.bind((interface, ethertype))
     return packets

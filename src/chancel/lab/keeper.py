@@ -17,14 +17,13 @@ import signal
 import socket
 import sys
 import time
-from ipaddress import IPv4Interface
 from typing import NoReturn
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from chancel.lab import namespace, requests
-from chancel.lab.interface import LARGEST_FRAME, Interface
+from chancel.lab.interface import LARGEST_FRAME, Interface, IpInterface, add_address
 from chancel.lab.namespace import HostNamespaces, LabError
 from chancel.lab.wire import Network, Router, Wire
 from chancel.sim.nat import Nat
@@ -42,6 +41,8 @@ class Keeper:
         self._wire = Wire(self._rng)
         self._hosts: dict[str, HostNamespaces] = {}
         self._interface_count: dict[str, int] = {}
+        self._reached: set[tuple[str, int]] = set()
+        """Hosts that have a default route, and for which version of IP."""
         self._networks: list[Network] = []
         self._joined: dict[int, tuple[Interface, Network]] = {}
         self._buffer = bytearray(LARGEST_FRAME)
@@ -144,12 +145,14 @@ class Keeper:
         self._interface_count[host] = number + 1
         return f"eth{number}"
 
-    def _join(self, host: str, number: int, address: IPv4Interface) -> str:
+    def _join(self, host: str, number: int, address: IpInterface) -> str:
         network = self._networks[number]
         network.check_free(address)
         name = self._next_name(host)
-        first = name == "eth0"
+        family = host, address.version
+        first = family not in self._reached
         interface = Interface(len(self._joined), self._hosts[host].net, name, address, first)
+        self._reached.add(family)
         network.join(interface)
         self._joined[interface.fileno()] = interface, network
         self._epoll.register(interface.fileno(), select.EPOLLIN)
@@ -163,7 +166,7 @@ class Keeper:
             interface.allow_trains(perfect)
 
     def _make_veth(
-        self, ends: tuple[tuple[str, IPv4Interface], tuple[str, IPv4Interface]]
+        self, ends: tuple[tuple[str, IpInterface], tuple[str, IpInterface]]
     ) -> tuple[str, str]:
         (host, address), (peer, peer_address) = ends
         name, peer_name = self._next_name(host), self._next_name(peer)
@@ -180,9 +183,9 @@ class Keeper:
         return {**self._wire.counts, "overruns": overruns}
 
 
-def _configure(ip: IPRoute, name: str, address: IPv4Interface) -> None:
+def _configure(ip: IPRoute, name: str, address: IpInterface) -> None:
     index = ip.link_lookup(ifname=name)[0]
-    ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    add_address(ip, index, address)
     ip.link("set", index=index, state="up")
 
 

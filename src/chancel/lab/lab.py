@@ -20,12 +20,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import ip_interface, ip_network
 from types import TracebackType
 from typing import Any, Self
 
 from chancel.lab import enter, requests
+from chancel.lab.interface import IpInterface
 from chancel.lab.namespace import LabError
+from chancel.lab.wire import IpNetwork
 from chancel.sim.models import LinkModel
 from chancel.sim.nat import NatModel
 
@@ -85,8 +87,8 @@ class Lab:
         return Host(self, name, net, uts)
 
     def network(self, prefix: str, model: LinkModel | None = None) -> Network:
-        """A new network; without a model it is perfect."""
-        network = IPv4Network(prefix)
+        """A new network, of IPv4 or IPv6; without a model it is perfect."""
+        network = ip_network(prefix)
         number, _ = self._ask(requests.MakeNetwork(network, model or LinkModel()))
         return Network(self, number, network)
 
@@ -94,7 +96,7 @@ class Lab:
         self, a: Host, a_address: str, b: Host, b_address: str, model: LinkModel | None = None
     ) -> Network:
         """A network of two hosts; addresses as ``192.0.2.1/24``."""
-        network = self.network(str(IPv4Interface(a_address).network), model)
+        network = self.network(str(ip_interface(a_address).network), model)
         network.join(a, a_address)
         network.join(b, b_address)
         return network
@@ -113,7 +115,7 @@ class Lab:
 
     def veth(self, a: Host, a_address: str, b: Host, b_address: str) -> None:
         """Join two hosts by a wire of the kernel: as fast as it gets, no model."""
-        ends = (a.name, IPv4Interface(a_address)), (b.name, IPv4Interface(b_address))
+        ends = (a.name, ip_interface(a_address)), (b.name, ip_interface(b_address))
         self._ask(requests.MakeVeth(ends))
 
     def counts(self) -> dict[str, int]:
@@ -167,14 +169,14 @@ class Lab:
 class Network:
     """A network of the lab."""
 
-    def __init__(self, lab: Lab, number: int, prefix: IPv4Network) -> None:
+    def __init__(self, lab: Lab, number: int, prefix: IpNetwork) -> None:
         self.number = number
         self._lab = lab
         self._prefix = prefix
 
-    def interface(self, address: str) -> IPv4Interface:
+    def interface(self, address: str) -> IpInterface:
         """``192.0.2.1`` (a given prefix length is ignored) as an address on this network."""
-        return IPv4Interface(f"{address.partition('/')[0]}/{self._prefix.prefixlen}")
+        return ip_interface(f"{address.partition('/')[0]}/{self._prefix.prefixlen}")
 
     def join(self, host: Host, address: str) -> str:
         """Give a host an interface on this network; returns the interface's name in the host."""

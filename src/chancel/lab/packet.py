@@ -1,6 +1,6 @@
-"""IPv4 packets rewritten in place, as a NAT router and a bad cable do it.
+"""IP packets rewritten in place, as a NAT router (of IPv4) and a bad cable do it.
 
-A *frame* is what :mod:`.interface` reads: virtio header, Ethernet, IPv4. Checksums are kept right
+A *frame* is what :mod:`.interface` reads: virtio header, Ethernet, IP. Checksums are kept right
 by differences (RFC 1624), so a train of many packets in one frame is rewritten at the price of one;
 where the sender's kernel left the checksum to the device, the field holds the sum of the pseudo
 header and only the addresses count. ICMP echoes are known by their identifier, which serves as
@@ -21,6 +21,7 @@ from chancel.wire.types import Address
 ICMP, TCP, UDP = 1, 6, 17
 
 _NEEDS_CHECKSUM = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
+_IP6_HEADER, _IP6_HOP_LIMIT, _IP6_DESTINATION = 40, 7, 24
 _IP_CHECKSUM, _IP_SOURCE, _IP_DESTINATION = 10, 12, 16
 _CHECKSUM_OFFSET = {ICMP: 2, TCP: 16, UDP: 6}
 _ECHO_REPLY, _ECHO_REQUEST = 0, 8
@@ -37,11 +38,13 @@ class Flow:
 
 
 def destination(frame: memoryview) -> bytes | None:
-    """The four bytes of the destination address; None for what is no IPv4 packet."""
+    """The bytes of the destination address, 4 or 16; None for what is no IP packet."""
     ip = frame[IP_OFFSET:]
-    if len(ip) < 20 or ip[0] >> 4 != 4:
-        return None
-    return bytes(ip[_IP_DESTINATION : _IP_DESTINATION + 4])
+    if len(ip) >= 20 and ip[0] >> 4 == 4:
+        return bytes(ip[_IP_DESTINATION : _IP_DESTINATION + 4])
+    if len(ip) >= _IP6_HEADER and ip[0] >> 4 == 6:
+        return bytes(ip[_IP6_DESTINATION : _IP6_DESTINATION + 16])
+    return None
 
 
 def flow_of(frame: memoryview) -> Flow | None:
@@ -65,7 +68,12 @@ def flow_of(frame: memoryview) -> Flow | None:
 
 
 def _transport(ip: memoryview) -> int | None:
-    """Where the transport header starts, if the packet has a whole one of a kind known here."""
+    """Where the transport header starts, if the packet has a whole one of a kind known here.
+
+    Of IPv4, that is: nobody translates IPv6.
+    """
+    if ip[0] >> 4 != 4:
+        return None
     start = (ip[0] & 0x0F) * 4
     offset = _CHECKSUM_OFFSET.get(ip[9])
     fragment = struct.unpack_from(">H", ip, 6)[0] & 0x3FFF  # more fragments, or not the first
@@ -119,6 +127,9 @@ def _adjust(ip: memoryview, at: int, old: bytes, new: bytes, inverted: bool = Tr
 def hop(frame: memoryview) -> bool:
     """Count one router: decrement the time to live. False when the packet has to die here."""
     ip = frame[IP_OFFSET:]
+    if ip[0] >> 4 == 6:
+        ip[_IP6_HOP_LIMIT] = max(ip[_IP6_HOP_LIMIT] - 1, 0)
+        return bool(ip[_IP6_HOP_LIMIT])
     old = bytes(ip[8:10])
     if old[0] <= 1:
         return False
@@ -131,10 +142,14 @@ def corrupt(frame: memoryview, rng: random.Random) -> None:
     """Flip one bit behind the headers, in a way that the receiving program gets to see.
 
     A UDP packet loses its checksum (0: not computed), as if the damage had passed it by chance,
-    which in a long run it does. For TCP and ICMP the receiver's kernel notices and the packet is
-    lost.
+    which in a long run it does. For TCP, ICMP and all of IPv6, where checksums are a must, the
+    receiver's kernel notices and the packet is lost.
     """
     ip = frame[IP_OFFSET:]
+    if ip[0] >> 4 == 6 and len(ip) > _IP6_HEADER:
+        frame[:ETHERNET_OFFSET] = bytes(ETHERNET_OFFSET)
+        ip[rng.randrange(_IP6_HEADER, len(ip))] ^= 1 << rng.randrange(8)
+        return
     start = _transport(ip)
     if start is None or len(ip) <= start + 8:
         return

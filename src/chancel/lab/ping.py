@@ -1,4 +1,4 @@
-"""An ICMP echo pinger of our own, since not every machine has one.
+"""A pinger of our own (ICMP echo, IPv4 and IPv6), since not every machine has one.
 
 Needs CAP_NET_RAW: any host of the lab has it, and root.
 """
@@ -11,15 +11,28 @@ import socket
 import struct
 import time
 from collections.abc import Generator, Iterator
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from chancel.wire.types import Buffer
 
-_ECHO_REQUEST = 8
-_ECHO_REPLY = 0
 _ICMP_HEADER = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence
-_IP_MTU_DISCOVER = 10
-_IP_PMTUDISC_PROBE = 3  # set "don't fragment", and trust no remembered path MTU
+_PMTUDISC_PROBE = 3  # set "don't fragment", and trust no remembered path MTU
+
+
+class _Family(NamedTuple):
+    """What differs between the versions of IP. ``header``: the kernel hands over IP headers."""
+
+    family: socket.AddressFamily
+    protocol: int
+    request: int
+    reply: int
+    header: bool
+    level: int
+    mtu_discover: int
+
+
+_IP4 = _Family(socket.AF_INET, socket.IPPROTO_ICMP, 8, 0, True, socket.IPPROTO_IP, 10)
+_IP6 = _Family(socket.AF_INET6, socket.IPPROTO_ICMPV6, 128, 129, False, socket.IPPROTO_IPV6, 23)
 
 
 class Echo(TypedDict):
@@ -49,24 +62,27 @@ def ping(
     dont_fragment: bool = True,
     timeout_s: float = 1.0,
 ) -> Generator[Echo, None, PingResult]:
-    """Send ``count`` echo requests with ``size`` bytes of payload (IP packet: 28 more).
+    """Send ``count`` echo requests with ``size`` bytes of payload.
+
+    The IP packet has 28 bytes more, or 48 with IPv6.
 
     A request goes out each ``interval_s`` whether or not the last one was answered. Each is
     yielded, in order, once its reply is there or ``timeout_s`` is over. A request that the kernel
     refuses (no route, too big for the interface) counts as unanswered. Raises PermissionError
     without the right to raw sockets.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+    kind = _IP6 if ":" in destination else _IP4
+    with socket.socket(kind.family, socket.SOCK_RAW, kind.protocol) as sock:
         if dont_fragment:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+            sock.setsockopt(kind.level, kind.mtu_discover, _PMTUDISC_PROBE)
         echoes = _Echoes(count, interval_s, timeout_s, time.monotonic())
         payload = bytes(index & 0xFF for index in range(size))
         while not echoes.done:
             while echoes.due(time.monotonic()):
-                _send(sock, destination, _request(echoes.sent(time.monotonic()), payload))
+                _send(sock, destination, _request(kind, echoes.sent(time.monotonic()), payload))
             yield from echoes.settled(time.monotonic())
             if select.select([sock], [], [], echoes.patience_s(time.monotonic()))[0]:
-                sequence = _reply_untrusted(sock.recv(65535))
+                sequence = _reply_untrusted(kind, sock.recv(65535))
                 if sequence is not None:
                     echoes.answered(sequence, time.monotonic())
     return echoes.result()
@@ -132,8 +148,9 @@ def _identifier() -> int:
     return os.getpid() & 0xFFFF
 
 
-def _request(sequence: int, payload: bytes) -> bytes:
-    header = (_ECHO_REQUEST, 0, 0, _identifier(), sequence & 0xFFFF)
+def _request(kind: _Family, sequence: int, payload: bytes) -> bytes:
+    """In IPv6 the kernel fills in the checksum, whatever stands there."""
+    header = (kind.request, 0, 0, _identifier(), sequence & 0xFFFF)
     checksum = _checksum(_ICMP_HEADER.pack(*header) + payload)
     return _ICMP_HEADER.pack(*header[:2], checksum, *header[3:]) + payload
 
@@ -154,12 +171,12 @@ def _send(sock: socket.socket, destination: str, request: bytes) -> None:
         return  # no route at the moment, too big, ...: unanswered, as documented
 
 
-def _reply_untrusted(packet: Buffer) -> int | None:
-    """The sequence number of an IP packet that answers us, None for any other packet."""
-    start = (packet[0] & 0x0F) * 4 if packet else 0
+def _reply_untrusted(family: _Family, packet: Buffer) -> int | None:
+    """The sequence number of a packet that answers us, None for any other packet."""
+    start = (packet[0] & 0x0F) * 4 if packet and family.header else 0
     if len(packet) < start + _ICMP_HEADER.size:
         return None
     kind, _, _, identifier, sequence = _ICMP_HEADER.unpack_from(packet, start)
-    if kind != _ECHO_REPLY or identifier != _identifier():
+    if kind != family.reply or identifier != _identifier():
         return None
     return int(sequence)

@@ -12,8 +12,9 @@ import pickle
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
 
+from chancel.lab.interface import IpInterface
+from chancel.lab.wire import IpNetwork
 from chancel.sim.models import LinkModel
 from chancel.sim.nat import NatModel
 
@@ -32,7 +33,7 @@ class MakeHost:
 class MakeNetwork:
     """Answered with the network's number."""
 
-    prefix: IPv4Network
+    prefix: IpNetwork
     model: LinkModel
 
 
@@ -42,15 +43,15 @@ class Join:
 
     host: str
     network: int
-    address: IPv4Interface
+    address: IpInterface
 
 
 @dataclass(frozen=True, slots=True)
 class MakeRouter:
     """Join two networks (their numbers, and the router's address on each)."""
 
-    inside: tuple[int, IPv4Interface]
-    outside: tuple[int, IPv4Interface]
+    inside: tuple[int, IpInterface]
+    outside: tuple[int, IpInterface]
     nat: NatModel | None
 
 
@@ -58,7 +59,7 @@ class MakeRouter:
 class MakeVeth:
     """Join two hosts by a wire of the kernel. Answered with the two interfaces' names."""
 
-    ends: tuple[tuple[str, IPv4Interface], tuple[str, IPv4Interface]]
+    ends: tuple[tuple[str, IpInterface], tuple[str, IpInterface]]
 
 
 @dataclass(frozen=True, slots=True)

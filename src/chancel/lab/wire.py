@@ -15,11 +15,11 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from chancel.lab import packet
-from chancel.lab.interface import IP_OFFSET
+from chancel.lab.interface import IP_OFFSET, IpInterface
 from chancel.lab.namespace import LabError
 from chancel.sim.models import LinkModel
 from chancel.sim.nat import Nat
@@ -28,11 +28,14 @@ MAX_WAITING = 200_000
 """Packets under way in one lab: a model with a long delay must not eat the machine's memory."""
 
 
+IpNetwork = IPv4Network | IPv6Network
+
+
 class Receiver(Protocol):
     """Whoever can be a member of a network."""
 
     @property
-    def address(self) -> IPv4Interface:
+    def address(self) -> IpInterface:
         """Its address on the network it is a member of."""
 
     def accept(self, frame: memoryview, now: float) -> None:
@@ -94,9 +97,9 @@ class Wire:
 
 
 class Network:
-    """Members of one IPv4 network, joined by cables of one model."""
+    """Members of one IP network, joined by cables of one model."""
 
-    def __init__(self, wire: Wire, prefix: IPv4Network, model: LinkModel) -> None:
+    def __init__(self, wire: Wire, prefix: IpNetwork, model: LinkModel) -> None:
         self.prefix = prefix
         self._wire = wire
         self.model = model
@@ -104,7 +107,7 @@ class Network:
         self._cables: dict[bytes, _Cable] = {}
         self._gateway: _Cable | None = None
 
-    def check_free(self, address: IPv4Interface) -> None:
+    def check_free(self, address: IpInterface) -> None:
         """Raises LabError where the address can't join."""
         if address.ip not in self.prefix:
             raise LabError(f"{address.ip} is not in the network {self.prefix}")
@@ -130,7 +133,7 @@ class Network:
         """Take a packet from a member to the receiver its address names."""
         target = packet.destination(frame)
         cable = None if target is None else self._cables.get(target)
-        if cable is None and target is not None and IPv4Address(target) not in self.prefix:
+        if cable is None and target is not None and ip_address(target) not in self.prefix:
             cable = self._gateway
         if cable is None:
             self._wire.counts["unrouted"] += 1
@@ -146,7 +149,7 @@ class Network:
 class _Leg:
     """A router's place in one network."""
 
-    address: IPv4Interface
+    address: IpInterface
     accepts: Callable[[memoryview, float], None]
 
     def accept(self, frame: memoryview, now: float) -> None:
@@ -159,13 +162,15 @@ class Router:
     def __init__(
         self,
         wire: Wire,
-        inside: tuple[Network, IPv4Interface],
-        outside: tuple[Network, IPv4Interface],
+        inside: tuple[Network, IpInterface],
+        outside: tuple[Network, IpInterface],
         nat: Nat | None,
     ) -> None:
         self._wire = wire
         self._inside, inside_address = inside
         self._outside, outside_address = outside
+        if nat is not None and inside_address.version == 6:
+            raise LabError(f"{inside_address.ip} can't be translated: only IPv4 has NAT here")
         self._public = outside_address.packed
         self._nat = nat
         self._inside.check_free(inside_address)
