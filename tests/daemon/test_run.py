@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv6Address, ip_address
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from chancel.daemon.run import (
@@ -96,15 +96,31 @@ def test_a_token_has_a_limit_at_both_ends() -> None:
         decode_runs(memoryview(bytes(RUN_BYTES - 1)), SLOT)
 
 
-RESERVED = IPv6Network("fe80::/10")
-"""Of which only fe80::/64 is in use (RFC 4291 section 2.5.6): the zone lies in what it leaves."""
+zones = st.builds(
+    lambda host, zone: f"{IPv6Address((0xFE80 << 112) + host)}%{zone}",
+    st.integers(0, (1 << 64) - 1),
+    st.integers(1, 0xFFFF_FFFF),
+)
 
 
-@given(st.ip_addresses(), st.integers(0, 0xFFFF))
-def test_addresses_survive_packing(address: IPv4Address | IPv6Address, port: int) -> None:
-    host = str(address)
+@given(st.one_of(st.ip_addresses().map(str), zones), st.integers(0, 0xFFFF))
+@example("fe80::", 1)
+@example("febf::1%4294967295", 1)
+def test_addresses_survive_packing(host: str, port: int) -> None:
+    ip = ip_address(host)
     assume(not host.startswith("::ffff:"))
-    assume(address not in RESERVED or address in IPv6Network("fe80::/64"))
+    assume("%" in host or not ip.is_link_local or ip.packed[2:6] == bytes(4))
     packed = pack_address(Address(host, port))
     assert len(packed) == 18
     assert unpack_address(packed) == Address(host, port)
+
+
+@given(st.binary(min_size=18, max_size=18))
+def test_whatever_stands_in_a_packed_address_it_is_an_address(packed: bytes) -> None:
+    address = unpack_address(packed)
+    assert pack_address(address) == packed
+
+
+def test_a_zone_means_nothing_to_other_addresses() -> None:
+    packed = pack_address(Address("2001:db8::1%2", 7))
+    assert unpack_address(packed) == Address("2001:db8::1", 7)

@@ -47,9 +47,10 @@ def stream(targets: list[str], seconds: float, rate_pps: float, sizes: list[int]
     """Send numbered UDP packets to all targets at once, of the sizes in turn (10 bytes at least).
 
     Never faster than asked: what was missed while the machine was busy is not made up for in
-    bursts. Returns how many each was sent.
+    bursts. Returns how many each was sent. Targets are of IPv6 if the first is.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    family = socket.AF_INET6 if ":" in targets[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         start = time.monotonic()
         number = 0
         while time.monotonic() < start + seconds:
@@ -65,21 +66,24 @@ def stream(targets: list[str], seconds: float, rate_pps: float, sizes: list[int]
     return number
 
 
-def tally(sources: int, patience_s: float = 8.0) -> Generator[str, None, dict[str, Tally]]:
+def tally(
+    sources: int, patience_s: float = 8.0, ipv6: bool = False
+) -> Generator[str, None, dict[str, Tally]]:
     """Receive streams until ``sources`` of them have ended, or nothing comes for ``patience_s``.
 
     Yields once, listening. Tallies are by source address.
     """
     tallies: dict[str, Tally] = {}
     ended: set[str] = set()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         sock.bind(("", PORT))
         sock.settimeout(patience_s)
         yield "listening"
         while len(ended) < sources:
             try:
-                data, (source, _) = sock.recvfrom(65535)
+                data, (source, *_) = sock.recvfrom(65535)
             except TimeoutError:
                 break
             number, size = _NUMBER.unpack_from(data)
