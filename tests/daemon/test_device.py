@@ -13,6 +13,7 @@ import pytest
 
 from chancel.daemon import device, device_packet, device_tun, netconf
 from chancel.daemon.device_types import Device
+from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
 from tests.daemon.network import InNetwork
 
@@ -120,7 +121,7 @@ def test_the_device_ends_with_its_last_descriptor(in_network: InNetwork, open_ki
         os.close(made.fd)
         assert netconf.exists(NAME)
         os.close(another)
-        assert device.wait_gone(NAME)
+        assert Interface.here(NAME).wait_gone()
 
     in_network(test)
 
@@ -130,7 +131,7 @@ def test_addresses_routes_and_mtu(in_network: InNetwork, open_kind: Open) -> Non
         made = open_kind(True)
         route = IPv4Network("10.88.0.0/24")
         netconf.configure(NAME, TUNNEL, 1422, [route])
-        netconf.set_mtu(NAME, 1300)
+        Interface.here(NAME).set_mtu(1300)
         with netconf.netlink() as ip:
             index = socket.if_nametoindex(NAME)
             (link,) = ip.link("get", index=index)

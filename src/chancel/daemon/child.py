@@ -51,8 +51,8 @@ def run(
     status = 1
     try:
         logs.setup(name)
-        _settle(name, guardian)
-        _close_all_but(wiring.own_descriptors(name) | logs.descriptors())
+        settle(name, guardian)
+        close_all_but(wiring.own_descriptors(name) | logs.descriptors())
         process = Process(name, wiring)
         privileges.drop(user)
         _die_with(guardian)
@@ -91,7 +91,7 @@ def _wait_for_the_end(process: Process, closed: LinkClosed) -> None:
     raise NeighbourLied(f"{closed}, and it lives") from closed
 
 
-def _settle(name: str, guardian: int) -> None:
+def settle(name: str, guardian: int) -> None:
     """Take our own name, and leave signals to the guardian: a terminal sends them to all of us."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
@@ -111,7 +111,8 @@ def _die_with(guardian: int) -> None:
         raise LinkClosed("the guardian is gone")
 
 
-def _close_all_but(own: frozenset[int]) -> None:
+def close_all_but(own: frozenset[int]) -> None:
+    """Close all descriptors but these and the standard ones."""
     for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if fd not in own and fd not in _STANDARD and _is_open(fd):
             os.close(fd)

@@ -10,14 +10,10 @@ cut.
 from __future__ import annotations
 
 import os
-import time
 
 from chancel.daemon import device_packet, device_tun, netconf
 from chancel.daemon.device_types import Device
 from chancel.daemon.linux import MachineError
-
-GONE_LIMIT_S = 2.0
-"""The kernel takes devices down behind our back, usually within milliseconds."""
 
 
 def open_device(name: str, *, offload: bool, tap: bool = False) -> Device:
@@ -45,13 +41,3 @@ def open_device(name: str, *, offload: bool, tap: bool = False) -> Device:
         raise MachineError(
             f"network device {name} can't be made: {error.strerror} (run as root)"
         ) from error
-
-
-def wait_gone(name: str) -> bool:
-    """Wait until the kernel has taken a closed device away; False if it takes too long."""
-    deadline = time.monotonic() + GONE_LIMIT_S
-    while netconf.exists(name):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True

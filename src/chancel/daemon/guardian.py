@@ -1,8 +1,9 @@
 """The guardian: parent of the group. It opens what the tunnels need and ends all when one dies.
 
-It forks before any secret is read and never reads one. It alone keeps the rights to make devices
-and sockets; it sees no packet, and of what a child says it believes two things: an MTU, which it
-clamps, and the requests of control, which are those of the machine's own users.
+It forks before any secret is read and never reads one. It alone keeps the rights to make sockets
+and devices (these in a child of its own, ``device_setup``); it sees no packet, and of what a child
+says it believes two things: an MTU, which it clamps, and the requests of control, which are those
+of the machine's own users.
 
 The group ends with status 0 on a signal (TERM, INT, QUIT, HUP) and with 1 when a process dies.
 """
@@ -26,6 +27,7 @@ from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.child import Make
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
+from chancel.daemon.device_setup import SetUp
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import MachineError
@@ -84,13 +86,14 @@ def serve(
     """As :func:`run`, with duties of the caller's choice and files that were checked."""
     logs.setup(GUARDIAN)
     plan = sandbox.prepare(confinement, configs)
-    with _signals() as signals:
-        gc.freeze()
+    gc.freeze()
+    with _signals() as signals, SetUp(configs) as setup:
         group = Group(topology.of(configs[0].mode), makers, users_of(configs, makers), plan)
         guardian = Guardian(group, runtime_dir, signals, plan)
         try:
             group.wait_ready()
-            guardian.start(configs)
+            guardian.start(configs, setup)
+            setup.close()
             sandbox.confine_guardian(plan)
             notify(READY)
             up()
@@ -142,7 +145,7 @@ class Guardian:
         self._loop = Loop()
         self._metrics: Path | None = None
 
-    def start(self, configs: Sequence[TunnelConfig]) -> None:
+    def start(self, configs: Sequence[TunnelConfig], setup: SetUp) -> None:
         """Add the first tunnels. Raises :class:`ChancelError`."""
         self._metrics, metrics = ctl_socket.open_metrics(self._runtime_dir, configs[0].instance)
         self._group.tell_control(
@@ -160,7 +163,7 @@ class Guardian:
         )
         metrics.close()
         for each in configs:
-            self.add(each)
+            self.add(each, setup)
         for tunnel in self._tunnels.values():
             tunnel.announce()
         log.info("chancel started (pid=%d)", os.getpid())
@@ -192,10 +195,10 @@ class Guardian:
         if self._metrics is not None:
             self._metrics.unlink(missing_ok=True)
 
-    def add(self, config: TunnelConfig) -> Tunnel:
+    def add(self, config: TunnelConfig, setup: SetUp) -> Tunnel:
         """Open what the tunnel needs and hand it to the duties. Raises :class:`ChancelError`."""
         index = self._free_index()
-        tunnel = self._tunnels[index] = Tunnel.open(config, self._runtime_dir)
+        tunnel = self._tunnels[index] = Tunnel.open(config, self._runtime_dir, setup)
         self._group.tell_control({"tunnel": index, "about": tunnel.about()})
         order = {"do": "add", "tunnel": index, "settings": tunnel.settings().to_json()}
         for name in self._group.topology.add_order:
@@ -211,7 +214,8 @@ class Guardian:
 
     def _add_late(self, config: TunnelConfig) -> None:
         """Add to a group that runs: all or nothing."""
-        tunnel = self.add(config)
+        with SetUp([config]) as setup:
+            tunnel = self.add(config, setup)
         try:
             tunnel.announce()
         except MachineError:

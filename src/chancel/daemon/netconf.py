@@ -1,4 +1,4 @@
-"""Addresses, routes and MTU of a tunnel's device, told to the kernel over netlink.
+"""Addresses, routes and first MTU of a tunnel's device, told to the kernel over netlink.
 
 Nothing here has to be undone: all of it goes away with the device. A bridge that was made for a TAP
 device is meant to stay.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import socket
-import struct
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any
 from chancel.daemon.config_types import Network
 from chancel.daemon.linux import MachineError
 
-_SIOCSIFMTU = 0x8922
 _PROTO_STATIC = 4
 _IFA_F_NODAD = 0x02
 _ADDRESS_GENERATION_NONE = 1
@@ -30,12 +27,14 @@ _IPV6_SWITCH = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
 log = logging.getLogger("chancel.daemon")
 
 
+def load_library() -> None:
+    """Load the netlink library, which else happens at its first use."""
+    import pyroute2  # noqa: F401
+
+
 @contextlib.contextmanager
 def netlink() -> Iterator[Any]:
-    """A netlink connection; refusals of the kernel are raised as OSError.
-
-    The library is loaded at first use: only the guardian needs it, and only after it forked.
-    """
+    """A netlink connection; refusals of the kernel are raised as OSError."""
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
@@ -178,12 +177,6 @@ def _allow_ipv6(ip: Any, name: str, index: int) -> None:
 def _no_generated_address(ip: Any, index: int) -> None:
     mode = ("IFLA_INET6_ADDR_GEN_MODE", _ADDRESS_GENERATION_NONE)
     ip.link("set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", {"attrs": [mode]})]})
-
-
-def set_mtu(name: str, mtu: int) -> None:
-    """Change the device's MTU, in bytes of IP packet. Raises OSError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFMTU, struct.pack("16si12x", name.encode(), mtu))
 
 
 def exists(name: str) -> bool:

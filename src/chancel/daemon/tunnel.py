@@ -9,9 +9,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from chancel.daemon import ctl_socket, device, netconf, places, udp
+from chancel.daemon import ctl_socket, places, udp
 from chancel.daemon.config_types import MIN_MTU, TunnelConfig
+from chancel.daemon.device_setup import SetUp
 from chancel.daemon.device_types import Device
+from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
 from chancel.daemon.pidfile import PidFile
 from chancel.daemon.settings import TunnelSettings
@@ -25,6 +27,7 @@ class Tunnel:
 
     config: TunnelConfig
     device: Device
+    interface: Interface
     udp: UdpSocket
     ctl: socket.socket
     status: socket.socket | None
@@ -35,14 +38,14 @@ class Tunnel:
     _files: contextlib.ExitStack
 
     @classmethod
-    def open(cls, config: TunnelConfig, runtime_dir: Path) -> Tunnel:
+    def open(cls, config: TunnelConfig, runtime_dir: Path, setup: SetUp) -> Tunnel:
         """Make sockets, device, addresses and routes; on an error, nothing of it is left.
 
         Raises :class:`MachineError`, which names the file.
         """
         with contextlib.ExitStack() as files, contextlib.ExitStack() as descriptors:
             try:
-                tunnel = cls._open(config, runtime_dir, files, descriptors)
+                tunnel = cls._open(config, runtime_dir, setup, files, descriptors)
             except (MachineError, OSError) as error:
                 raise MachineError(f"{config.file}: {error}") from error
             tunnel._files = files.pop_all()
@@ -54,6 +57,7 @@ class Tunnel:
         cls,
         config: TunnelConfig,
         runtime_dir: Path,
+        setup: SetUp,
         files: contextlib.ExitStack,
         descriptors: contextlib.ExitStack,
     ) -> Tunnel:
@@ -70,18 +74,13 @@ class Tunnel:
             files.callback(pidfile.remove)
         bound = udp.open_udp(config.local, offload=config.offload)
         descriptors.enter_context(bound.socket)
-        made = device.open_device(config.instance, offload=config.offload, tap=config.tap)
+        made, interface = setup.make(config)
+        files.callback(interface.close)
         descriptors.callback(os.close, made.fd)
-        mtu = config.device_mtu(config.mtu)
-        if config.tap:
-            netconf.configure_tap(config.instance, config.bridge, mtu, config.routes)
-        else:
-            netconf.configure(
-                config.instance, config.tunnel, mtu, config.routes, tunnel6=config.tunnel6
-            )
         return cls(
             config=config,
             device=made,
+            interface=interface,
             udp=bound,
             ctl=ctl,
             status=status,
@@ -168,12 +167,12 @@ class Tunnel:
         wanted = max(MIN_MTU, min(discovered, self.config.mtu))
         if wanted == self.mtu:
             return False
-        netconf.set_mtu(self.device.name, self.config.device_mtu(wanted))
+        self.interface.set_mtu(self.config.device_mtu(wanted))
         self.mtu = wanted
         return True
 
     def close(self) -> None:
         """Close and unlink what is left, and wait for the device to disappear."""
         self._descriptors.close()
+        self.interface.wait_gone()
         self._files.close()
-        device.wait_gone(self.device.name)
