@@ -14,6 +14,8 @@ import time
 from collections.abc import Generator
 from typing import TypedDict
 
+from chancel.daemon.interface import Interface
+
 PORT = 5300
 _NUMBER = struct.Struct(">QH")
 _END = 2**64 - 1
@@ -158,6 +160,11 @@ def set_up(interface: str, up: bool) -> None:
         (flags,) = struct.unpack_from("h", answer, 16)
         flags = flags | _IFF_UP if up else flags & ~_IFF_UP
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", interface.encode(), flags))
+
+
+def set_mtu(interface: str, mtu: int) -> None:
+    """Change the MTU of an interface."""
+    Interface.here(interface).set_mtu(mtu)
 
 
 def mtu(interface: str) -> int:

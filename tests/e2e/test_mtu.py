@@ -19,7 +19,7 @@ TCP_BYTES = 300_000
 def test_discovery_settles_on_what_the_path_carries(pair: Pair) -> None:
     """Left's own kernel refuses what is too large; what right sends is lost without a word."""
     left, right = pair.ends
-    left.host.call("chancel.daemon.netconf:set_mtu", "eth0", OUTSIDE_MTU)
+    left.host.call("tests.e2e.inside:set_mtu", "eth0", OUTSIDE_MTU)
     pair.configure(0, "auto")
     pair.start()
     assert left.tunnel("t0")["mtu"] == right.tunnel("t0")["mtu"] == 1422
