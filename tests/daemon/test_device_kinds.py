@@ -19,6 +19,7 @@ from chancel.daemon.device_types import Device
 from chancel.daemon.hot.cut import DeviceReader, drain
 from chancel.daemon.hot.filling import Filling
 from chancel.daemon.hot.tags import TaggedFrames
+from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
 from tests.daemon.naive import TAIL, UDP, VNET, Flow, new_slot, packets_of
 
@@ -303,7 +304,7 @@ def test_a_bridge_is_made_once_and_stays(in_network: InNetwork, open_kind: Open)
             with netconf.netlink() as ip:
                 assert not ip.get_addr(index=socket.if_nametoindex(NAME))
             os.close(made.fd)
-            assert device.wait_gone(NAME)
+            assert Interface.here(NAME).wait_gone()
             assert netconf.exists(BRIDGE)
 
     in_network(test)

@@ -143,9 +143,7 @@ def test_no_reader_can_make_the_writer_hold_a_slot_twice(steps: list[int | None]
             "outside of its slot",
         ),
         (
-            b"\0"
-            + encode_runs([run_of(b"x", at) for at in range(MAX_RUNS)])
-            + b"x",
+            b"\0" + encode_runs([run_of(b"x", at) for at in range(MAX_RUNS)]) + b"x",
             None,
         ),
     ],

@@ -45,18 +45,22 @@ def token(*runs: Run, slot: int = 0) -> bytes:
     return bytes((slot,)) + encode_runs(list(runs))
 
 
+def _say(end: socket.socket, words: bytes) -> None:
+    end.send(words)
+
+
 def on_lane(lane: str, words: bytes) -> Lie:
     """As the writer of a lane."""
-    return lambda process: process.writers[lane]._socket.send(words) and None
+    return lambda process: _say(process.writers[lane]._socket, words)
 
 
 def from_reader(lane: str, words: bytes) -> Lie:
     """As the reader of a lane."""
-    return lambda process: process.readers[lane]._socket.send(words) and None
+    return lambda process: _say(process.readers[lane]._socket, words)
 
 
 def on_link(link: str, words: bytes) -> Lie:
-    return lambda process: process.key_links[link]._end.send(words) and None
+    return lambda process: _say(process.key_links[link]._end, words)
 
 
 def to_guardian(words: bytes, times: int = 1) -> Lie:

@@ -12,6 +12,7 @@ import pytest
 from chancel.daemon import netconf
 from chancel.daemon.hot.receive import UdpReceiver, drain
 from chancel.daemon.hot.send import UdpSender
+from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
 from chancel.daemon.run import Run, unpack_address
 from chancel.daemon.udp import UdpSocket, open_udp
@@ -115,7 +116,7 @@ def test_a_socket_of_one_ipv6_address_takes_no_ipv4(in_network: InNetwork) -> No
 @pytest.mark.parametrize("host", [LOOPBACK6, LOOPBACK4])
 def test_what_is_larger_than_the_link_is_never_fragmented(in_network: InNetwork, host: str) -> None:
     def test() -> None:
-        netconf.set_mtu("lo", 1400)
+        Interface.here("lo").set_mtu(1400)
         here, there = (open_udp(ANY6, offload=False) for _ in range(2))
         sender = UdpSender(here.socket, gso=False)
         head = 48 if host == LOOPBACK6 else 28

@@ -1,4 +1,4 @@
-"""IPv6 in the lab: hosts, wires and routers carry it as they carry IPv4, but nobody translates it."""
+"""IPv6 in the lab: hosts, wires and routers carry it like IPv4, but nobody translates it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
 from chancel.daemon.records import HeavenRxRecord
-from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.sandbox_watch import Watch
 from chancel.daemon.topology import GUARDIAN, Topology, Wiring
 from chancel.errors import ChancelError, LinkClosed
@@ -36,6 +36,8 @@ MAX_INBOX = 64
 """What a process may say before anybody looks: more than control ever has under way."""
 
 Message = dict[str, Any]
+
+_WITH_DESCRIPTORS = frozenset({"request", "listener"})
 
 log = logging.getLogger("chancel.daemon")
 
@@ -68,7 +70,7 @@ class Child:
                 raise GroupBroken(f"{self.name} hung up") from closed
 
     def _keep(self, message: Message, fds: list[int]) -> None:
-        if "request" not in message:
+        if not message.keys() & _WITH_DESCRIPTORS:
             for fd in fds:
                 os.close(fd)
             fds = []
@@ -100,6 +102,7 @@ class Group:
     ) -> None:
         """Fork one process for each duty of the mode."""
         self.topology = topology
+        self._plan = plan
         wiring = Wiring.make(topology)
         guardian = os.getpid()
         sys.stdout.flush()  # or each child would write it once more
@@ -178,8 +181,7 @@ class Group:
         while True:
             process.receive()
             if (sent := process.take("listener")) is not None:
-                self.watch.add(sent[1][0], process.name)
-                poll.register(sent[1][0], select.POLLIN)
+                self._listen(process, sent[1], poll)
             if process.take(key) is not None:
                 return
             self.check()
@@ -188,6 +190,13 @@ class Group:
             for fd, _ in poll.poll(1000 * max(0.0, deadline - time.monotonic())):
                 if fd in self.watch.listeners:
                     self.watch.answer(fd)
+
+    def _listen(self, process: Child, fds: list[int], poll: select.poll) -> None:
+        """Take the listener for a process's calls, in the mode in which each has one."""
+        if self._plan.mode is not Sandbox.LOG or len(fds) != 1:
+            raise GroupBroken(f"{process.name} lies: nobody asked it for a listener")
+        self.watch.add(fds[0], process.name)
+        poll.register(fds[0], select.POLLIN)
 
 
 def _has_ended(pidfd: int, wait_s: float = 0.0) -> bool:
