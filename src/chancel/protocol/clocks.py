@@ -10,28 +10,32 @@ from __future__ import annotations
 import math
 
 from chancel.protocol.events import ClockSkew
-from chancel.protocol.profile import Profile
 
 _NOISE_S = 1.0
 
 
 class PeerClock:
-    """How far the peer's wall clock is from ours."""
+    """How far the peer's wall clock is from ours.
 
-    def __init__(self, profile: Profile) -> None:
+    Offers are in time that are early or late by ``validity_s`` whole seconds at most. One that
+    isn't is believed once no good one has come for ``trust_s``.
+    """
+
+    def __init__(self, validity_s: int, trust_s: float) -> None:
         self.skew_s: float | None = None
         """The peer's clock minus ours in seconds: positive means that ours is behind."""
-        self._profile = profile
+        self._validity_s = validity_s
+        self._trust_s = trust_s
         self._told = ClockSkew(0.0, refused=False)
         self._good_at = -math.inf
 
     def compare(self, timestamp: int, now: float, wall: float) -> tuple[bool, ClockSkew | None]:
         """Judge an authentic offer's timestamp: (whether it is in time, what to tell or None)."""
         skew_s = float(timestamp - int(wall))
-        in_time = abs(skew_s) <= self._profile.offer_validity_s
+        in_time = abs(skew_s) <= self._validity_s
         if in_time:
             self._good_at = now
-        elif now < self._good_at + self._profile.heartbeat_timeout_s:
+        elif now < self._good_at + self._trust_s:
             return False, None
         self.skew_s = skew_s
         told = self._told

@@ -1,40 +1,28 @@
-"""Offers in and out: all that lies between datagrams and the peer's authentic, timely offers.
-
-The secret is asked for when it is needed and let go at once, so replacing its file takes effect
-with the next offer; but not more often than once a second, since offers come in bursts and a
-stranger can send as many as he likes. In between the offers' base key is kept, masked.
-"""
+"""Offers in and out: all that lies between datagrams and the peer's authentic, timely offers."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chancel.crypto.kdf import Purpose, base_key
 from chancel.crypto.suite import Suite
-from chancel.errors import RemoteProtocolError, VaultError
+from chancel.errors import RemoteProtocolError
 from chancel.protocol.admission import Admission
 from chancel.protocol.agreement import Answer, Deriver, OwnKey
+from chancel.protocol.base_keys import BaseKeys, SecretSource
 from chancel.protocol.behaviour import Behaviour
 from chancel.protocol.clocks import PeerClock
-from chancel.protocol.events import Event, SecretUnavailable
+from chancel.protocol.events import Event
 from chancel.protocol.offers import (
     ExchangeOffer,
     open_exchange_offer_untrusted,
     seal_exchange_offer,
 )
 from chancel.protocol.profile import Profile
-from chancel.vault.secret import Secret
 from chancel.wire.drop import Drop
 from chancel.wire.offer import OfferData
 from chancel.wire.types import Buffer, Flocks, InstanceId
-
-SecretSource = Callable[[], Secret]
-"""Loads the shared secret (32 bytes); raises ``VaultError``."""
-
-BASE_KEY_S = 0.9
-"""For how long the offers' base key is kept: less than the interval of our own offers."""
 
 _ID_BYTES = 8
 
@@ -53,16 +41,13 @@ class Correspondence:
         profile: Profile,
         behaviour: Behaviour,
     ) -> None:
-        self.clock = PeerClock(profile)
+        self.clock = PeerClock(profile.offer_validity_s, profile.heartbeat_timeout_s)
         self._suite = suite
-        self._source = secret
+        self._keys = BaseKeys(suite, secret, flocks, events, now)
         self._flocks = flocks
         self._events = events
         self._behaviour = behaviour
         self._admission = Admission(now, profile.offer_validity_s)
-        self._base: Secret | None = None
-        self._base_until = now
-        self._problem: str | None = None
         self.local_id = self._draw_id()
 
     def renew_id(self) -> None:
@@ -80,7 +65,7 @@ class Correspondence:
         """
         self._admission.admit_untrusted(datagram, known_source, now)
         try:
-            with self._base_key(now).reveal() as base:
+            with self._keys.for_offers(now).reveal() as base:
                 offer = open_exchange_offer_untrusted(self._suite, base, datagram)
         except RemoteProtocolError as error:
             if error.reason is Drop.OFFER_BAD_TAG:
@@ -102,7 +87,7 @@ class Correspondence:
 
         Raises ``RemoteProtocolError`` (``NO_SECRET``).
         """
-        with self._base_key(now).reveal() as base:
+        with self._keys.for_offers(now).reveal() as base:
             return [
                 seal_exchange_offer(
                     self._suite,
@@ -118,29 +103,8 @@ class Correspondence:
     @contextmanager
     def deriver(self) -> Iterator[Deriver]:
         """Lend what derives traffic keys. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
-        with self._secret().reveal() as secret:
+        with self._keys.secret().reveal() as secret:
             yield Deriver(self._suite, secret, self._flocks, self.local_id)
-
-    def _base_key(self, now: float) -> Secret:
-        if self._base is None or now >= self._base_until:
-            self._base = None
-            with self._secret().reveal() as secret:
-                key = base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
-            self._base = Secret(key)
-            self._base_until = now + BASE_KEY_S
-        return self._base
-
-    def _secret(self) -> Secret:
-        """Ask for the secret. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
-        try:
-            secret = self._source()
-        except VaultError as error:
-            if str(error) != self._problem:
-                self._problem = str(error)
-                self._events.append(SecretUnavailable(self._problem))
-            raise RemoteProtocolError(Drop.NO_SECRET) from error
-        self._problem = None
-        return secret
 
     def _draw_id(self) -> InstanceId:
         return InstanceId(int.from_bytes(self._suite.random(_ID_BYTES), "big"))

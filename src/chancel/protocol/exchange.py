@@ -33,9 +33,10 @@ from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.agreement import Answer, OwnKey, make_own_key
 from chancel.protocol.answers import Answers
+from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.clocks import JumpDetector
-from chancel.protocol.correspondence import Correspondence, SecretSource
+from chancel.protocol.correspondence import Correspondence
 from chancel.protocol.events import (
     MAX_EVENTS,
     ClockJumped,
