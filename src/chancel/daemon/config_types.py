@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from chancel.errors import ConfigError
+from chancel.protocol.keeper import Mode as Mode
 from chancel.wire.types import Address, Flocks
 
 Network = IPv4Network | IPv6Network
@@ -40,17 +41,6 @@ MAX_MTU = MAX_DATAGRAM_BYTES - OVERHEAD_BYTES
 
 LEGACY_MTU = (576, 1500)
 """What release 0.9.20 allows; it never takes its own overhead off."""
-
-
-class Mode(enum.StrEnum):
-    """What a tunnel is for; the value is the word in the file."""
-
-    TUNNEL = "tunnel"
-    """Both directions, with a key exchange."""
-    PILGRIM = "pilgrim"
-    """A one-way sender, which announces its key."""
-    SHRINE = "shrine"
-    """A one-way receiver."""
 
 
 class ProfileName(enum.StrEnum):

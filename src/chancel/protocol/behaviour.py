@@ -54,6 +54,26 @@ class Behaviour:
     refuse_repeated_offers: bool
     """Whether an offer that was taken once is refused when it comes again (section 7.6)."""
 
+    announce_ahead_s: float
+    """For how long a pilgrim announces a new key, each second, before it uses it instead of the
+    last one: nothing is lost by the change, not even if a few announcements are."""
+
+    def one_way(self) -> Behaviour:
+        """The same for the receiver of a one-way tunnel, who hears of a key again and again, but
+        can't ask for one. So no key is erased for its age as long as it is the newest in use, and
+        one that was replaced is kept for as long as a sender may use it: then an old announcement
+        that comes late, or is held back by somebody, displaces nothing.
+        """
+        return dataclasses.replace(
+            self,
+            straggler_s=_ONE_WAY_STRAGGLER_S if self.straggler_s else 0.0,
+            receive_key_limit_s=None,
+        )
+
+
+_ONE_WAY_STRAGGLER_S = 3620.0
+"""Longer than any key is sent with."""
+
 
 CHANCEL: Final = Behaviour(
     replay_window=1024,
@@ -72,6 +92,7 @@ CHANCEL: Final = Behaviour(
     pause_only_when_silent=True,
     renew_id_when_giving_up=True,
     refuse_repeated_offers=True,
+    announce_ahead_s=5.0,
 )
 
 REFERENCE: Final = Behaviour(
@@ -91,4 +112,5 @@ REFERENCE: Final = Behaviour(
     pause_only_when_silent=False,
     renew_id_when_giving_up=False,
     refuse_repeated_offers=False,
+    announce_ahead_s=0.0,
 )

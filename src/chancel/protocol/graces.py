@@ -25,12 +25,16 @@ class Graces:
 
     ``maximum`` is the configured MTU, or the largest allowed one where ``discovery`` (MTU ``auto``)
     is on; ``mtu`` is the one in force. Without a sending key the machine sleeps.
+
+    ``safe_mtu`` is the largest payload that surely arrives on the path as it is now: the MTU in
+    force, or the smallest there is until discovery has an acknowledgement from this path.
     """
 
     def __init__(
         self, maximum: int, discovery: bool, now: float, profile: Profile = CURRENT
     ) -> None:
         self.mtu = maximum
+        self.safe_mtu = profile.mtu_minimum if discovery else maximum
         self.drops: Counter[Drop] = Counter()
         self._maximum = maximum
         self._discovery = discovery
@@ -60,6 +64,8 @@ class Graces:
 
     def path_changed(self, now: float) -> None:
         """The peer's address changed: discover the MTU of the new path, from the top."""
+        if self._discovery:
+            self.safe_mtu = self._profile.mtu_minimum
         self._restart_discovery(now)
 
     def probe_received(self, size: int) -> None:
@@ -81,6 +87,7 @@ class Graces:
             self.drops[Drop.GRACE_SIZE] += 1
             return
         self._restart_discovery(now + self._profile.probe_retry_s)
+        self.safe_mtu = size
         if size != self.mtu:
             self.mtu = size
             self._events.append(MtuChanged(size))

@@ -42,6 +42,17 @@ class EraseKeys:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class InstallMask:
+    """Keeper → whoever sends and receives datagrams: mask them under this derived 32-byte key.
+
+    It replaces the one before. It is no key that opens anything but the mask.
+    """
+
+    TAG: ClassVar[bytes] = b"M"
+    key: bytes = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReceiveReport:
     """Opener → Exchange: what has been received. 0 as SPI means that there is no active key.
 
@@ -73,15 +84,20 @@ class PeerSeen:
     at: float
 
 
-Command = InstallSendKey | InstallReceiveKey | EraseKeys
+Command = InstallSendKey | InstallReceiveKey | EraseKeys | InstallMask
 
 _KEY = struct.Struct("!cI4s32s")
+_MASK = struct.Struct("!c32s")
 
 
 def encode(command: Command) -> bytes:
-    """The binary form: one tag byte, then be32 SPI, raw4 salt, 32 bytes of key."""
+    """The binary form: one tag byte, then be32 SPI, raw4 salt, 32 bytes of key; of a mask the tag
+    and the key alone.
+    """
     if isinstance(command, EraseKeys):
         return command.TAG
+    if isinstance(command, InstallMask):
+        return _MASK.pack(command.TAG, command.key)
     return _KEY.pack(command.TAG, command.spi, command.salt, command.key)
 
 
@@ -89,6 +105,8 @@ def decode(data: bytes) -> Command:
     """Inverse of :func:`encode`; raises ``ValueError`` on anything else."""
     if data == EraseKeys.TAG:
         return EraseKeys()
+    if len(data) == _MASK.size and data[:1] == InstallMask.TAG:
+        return InstallMask(data[1:])
     if len(data) != _KEY.size:
         raise ValueError("not a key command")
     tag, spi, salt, key = _KEY.unpack(data)

@@ -19,6 +19,11 @@ class Profile:
     offer_interval_s: float
     offer_transmissions: int
     """How often an exchange sends its fragments before it gives up."""
+    key_offer_validity_s: int
+    """The same as ``offer_validity_s`` for the key offers of a pilgrim, a one-way sender."""
+    key_offer_interval_s: float
+    key_offer_transmissions: int
+    """How often a pilgrim announces each key at that interval."""
     failures_before_pause: int
     pause_s: float
     clock_jump_s: float
@@ -63,6 +68,9 @@ CURRENT: Final = Profile(
     offer_validity_s=10,
     offer_interval_s=1.0,
     offer_transmissions=15,
+    key_offer_validity_s=1750,
+    key_offer_interval_s=30.0,
+    key_offer_transmissions=115,
     failures_before_pause=4,
     pause_s=60.0,
     clock_jump_s=60.0,

@@ -5,18 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, deque
 
+from chancel.crypto.kdf import peer_shroud_key
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
-from chancel.protocol.correspondence import SecretSource
 from chancel.protocol.events import MAX_EVENTS, Event, PathChanged, PeerUnresponsive
 from chancel.protocol.exchange import Exchange
 from chancel.protocol.graces import Graces
+from chancel.protocol.keeper import Keeper, Mode
+from chancel.protocol.mask_keys import MaskKeys
+from chancel.protocol.masking import Mask
 from chancel.protocol.messages import EraseKeys, InstallSendKey
 from chancel.protocol.opening import Opened, Opener
 from chancel.protocol.path import Path
+from chancel.protocol.pilgrim import Pilgrim
 from chancel.protocol.profile import CURRENT, Profile
+from chancel.protocol.shrine import Shrine
+from chancel.protocol.shroud import Shroud
 from chancel.protocol.states import State
+from chancel.protocol.tfc import Tfc
 from chancel.protocol.traffic import Sealer
 from chancel.wire.datagram import Kind, classify_untrusted
 from chancel.wire.drop import Drop
@@ -31,7 +39,11 @@ class SessionSettings:
 
     ``peer`` is the initial address, or ``None`` (``peer auto``) to wait for the peer. ``mtu`` is
     the largest inner packet in bytes, or the largest allowed one where ``mtu_discovery`` is on.
-    ``spi_prefix`` (16 bit), unless 0, heads every SPI that we choose.
+    ``spi_prefix`` (16 bit), unless 0, heads every SPI that we choose. A pilgrim (one-way sender)
+    needs a ``peer``; it and a shrine (one-way receiver) have a fixed MTU.
+
+    ``shroud`` masks every datagram; ``tfc`` gives all of them one size and needs a fixed MTU. The
+    peer needs the same of both.
     """
 
     peer: Address | None
@@ -41,6 +53,9 @@ class SessionSettings:
     spi_prefix: int = 0
     profile: Profile = CURRENT
     behaviour: Behaviour = CHANCEL
+    mode: Mode = Mode.TUNNEL
+    shroud: bool = False
+    tfc: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,51 +90,53 @@ class Session:
         self, settings: SessionSettings, suite: Suite, secret: SecretSource, now: float, wall: float
     ) -> None:
         profile, behaviour, flocks = settings.profile, settings.behaviour, settings.flocks
+        if settings.mode is Mode.SHRINE:
+            behaviour = behaviour.one_way()
         self._settings = settings
+        self._suite = suite
         self._own_drops: Counter[Drop] = Counter()
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._path = Path(settings.peer)
         self._sealer = Sealer(flocks, suite, profile)
         self._opener = Opener(flocks, suite, behaviour)
         self._graces = Graces(settings.mtu, settings.mtu_discovery, now, profile)
-        self._exchange = Exchange(
-            suite,
-            secret,
-            now,
-            wall,
-            peer_configured=settings.peer is not None,
-            flocks=flocks,
-            spi_prefix=settings.spi_prefix,
-            profile=profile,
-            behaviour=behaviour,
-        )
+        self._tfc = Tfc(settings.mtu) if settings.tfc else None
+        self._mask: Mask | None = None
+        self._mask_keys = None
+        if settings.shroud:
+            secret = self._mask_keys = MaskKeys(
+                secret, lambda revealed: peer_shroud_key(suite, revealed, flocks), now
+            )
+        self._keeper = _keeper(settings, suite, secret, now, wall)
         self._heartbeat_at: float | None = None
         self._outgoing: list[tuple[bytes, Address]] = []
         self._incoming: list[bytes] = []
 
     def __repr__(self) -> str:
-        return f"<Session {self._exchange} {self._sealer} {self._opener} {self._path}>"
+        return f"<Session {self._keeper} {self._sealer} {self._opener} {self._path}>"
 
     @property
     def drops(self) -> Counter[Drop]:
         """What was refused, by reason, added up over all parts."""
-        parts = (self._sealer, self._opener, self._graces, self._exchange)
+        parts = (self._sealer, self._opener, self._graces, self._keeper)
         return sum((part.drops for part in parts), self._own_drops.copy())
 
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         """Take one untrusted datagram."""
         try:
+            if self._settings.shroud:
+                datagram = self._unmasked_untrusted(datagram)
             kind = classify_untrusted(datagram)
         except RemoteProtocolError as error:
             self._own_drops[error.reason] += 1
             return
         if kind is Kind.OFFER:
-            self._exchange.receive(datagram, source, now, wall)
+            self._keeper.receive(datagram, source, now, wall)
         else:
             self._receive_traffic(datagram, source, now)
-            exchange_at = self._exchange.wake_at()
-            if exchange_at is not None and exchange_at <= now:
-                self._exchange.wake(now, wall)
+            keeper_at = self._keeper.wake_at()
+            if keeper_at is not None and keeper_at <= now:
+                self._keeper.wake(now, wall)
         self._settle(now)
 
     def send(self, payload: Buffer, now: float) -> bool:
@@ -145,15 +162,19 @@ class Session:
 
     def wake_at(self) -> float | None:
         """When to be woken: the past means at once, ``None`` that only a datagram matters."""
-        times = (self._exchange.wake_at(), self._graces.wake_at(), self._opener.wake_at())
+        times = [self._keeper.wake_at(), self._graces.wake_at(), self._opener.wake_at()]
+        if self._mask_keys is not None:
+            times.append(self._mask_keys.wake_at())
         return min((at for at in times if at is not None), default=None)
 
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
         self._opener.wake(now)
         self._graces.wake(now)
-        self._exchange.report(self._opener.report(), now)
-        self._exchange.wake(now, wall)
+        if self._mask_keys is not None:
+            self._mask_keys.wake(now)
+        self._keeper.report(self._opener.report(), now)
+        self._keeper.wake(now, wall)
         self._settle(now)
 
     def status(self, now: float) -> SessionStatus:
@@ -161,7 +182,7 @@ class Session:
         sent, received = self._sealer.report(), self._opener.report()
         return SessionStatus(
             peer=self._path.address,
-            exchange=self._exchange.state,
+            exchange=self._keeper.state,
             send_spi=sent.spi,
             send_age_s=now - sent.installed_at if sent.spi else None,
             send_packets=sent.packets,
@@ -171,7 +192,7 @@ class Session:
             alive_age_s=None if received.alive_at is None else now - received.alive_at,
             heartbeat_age_s=None if self._heartbeat_at is None else now - self._heartbeat_at,
             mtu=self._graces.mtu,
-            clock_skew_s=self._exchange.clock_skew_s,
+            clock_skew_s=self._keeper.clock_skew_s,
             drops=dict(self.drops),
         )
 
@@ -182,19 +203,19 @@ class Session:
             self._opener.drops[error.reason] += 1
             return
         self._observe(source, now)
-        if opened.next_ == NEXT_INNER:
-            self._incoming.append(opened.payload)
-        else:
-            self._take_grace(opened, now)
-        self._exchange.report(self._opener.report(), now)
-
-    def _take_grace(self, opened: Opened, now: float) -> None:
         try:
-            grace = decode_untrusted(opened.payload)
+            self._take_untrusted(opened, now)
         except RemoteProtocolError as error:
             self._own_drops[error.reason] += 1
+        self._keeper.report(self._opener.report(), now)
+
+    def _take_untrusted(self, opened: Opened, now: float) -> None:
+        """Take an authentic payload. Raises ``RemoteProtocolError`` for one without sense."""
+        if opened.next_ == NEXT_INNER:
+            tfc = self._tfc
+            self._incoming.append(tfc.cut_untrusted(opened.payload) if tfc else opened.payload)
             return
-        match grace:
+        match decode_untrusted(opened.payload):
             case Heartbeat():
                 self._heartbeat_at = now
             case MtuProbe(size):
@@ -205,15 +226,16 @@ class Session:
     def _observe(self, source: Address, at: float) -> None:
         if self._path.observe(source, at):
             self._events.append(PathChanged(source))
-            self._exchange.path_known(True, at)
+            self._keeper.path_known(True, at)
             self._graces.path_changed(at)
 
     def _settle(self, now: float) -> None:
-        """Carry over what the parts have for each other; the exchange has done what is due."""
-        seen = self._exchange.peer_seen()
+        """Carry over what the parts have for each other; the keeper has done what is due."""
+        self._take_mask()
+        seen = self._keeper.peer_seen()
         if seen is not None:
             self._observe(seen.address, seen.at)
-        for command in self._exchange.commands():
+        for command in self._keeper.commands():
             self._sealer.execute(command, now)
             self._opener.execute(command, now)
             match command:
@@ -221,14 +243,20 @@ class Session:
                     self._graces.key_installed(now)
                 case EraseKeys():
                     self._graces.key_lost()
-        self._queue(self._exchange.datagrams())
+        offers = self._keeper.datagrams()
+        if self._tfc is not None and self._settings.mode is Mode.TUNNEL:
+            offers = [self._tfc.fill_offer(offer, self._suite) for offer in offers]
+        self._queue(offers)
         self._take_events()
         self._graces.wake(now)
         for payload in self._graces.payloads():
             self._send(payload, NEXT_GRACE, now)
 
     def _take_events(self) -> None:
-        for part in (self._exchange, self._graces):
+        parts: list[Keeper | Graces | MaskKeys] = [self._keeper, self._graces]
+        if self._mask_keys is not None:
+            parts.append(self._mask_keys)
+        for part in parts:
             while (event := part.next_event()) is not None:
                 self._events.append(event)
                 if isinstance(event, PeerUnresponsive) and self._settings.peer is None:
@@ -239,6 +267,8 @@ class Session:
         if self._path.address is None:
             self._own_drops[Drop.NO_PEER] += 1
             return False
+        if self._tfc is not None:
+            payload = self._tfc.fill(payload)
         datagram = self._sealer.seal(payload, next_, now)
         if datagram is None:
             self._graces.key_lost()
@@ -251,5 +281,47 @@ class Session:
             return
         if self._path.address is None:
             self._own_drops[Drop.NO_PEER] += len(datagrams)
-        else:
-            self._outgoing += [(datagram, self._path.address) for datagram in datagrams]
+            return
+        if self._settings.shroud:
+            mask = self._mask
+            if mask is None:
+                self._own_drops[Drop.NO_MASK] += len(datagrams)
+                return
+            datagrams = [mask.wrap(datagram, self._graces.safe_mtu) for datagram in datagrams]
+        self._outgoing += [(datagram, self._path.address) for datagram in datagrams]
+
+    def _unmasked_untrusted(self, datagram: Buffer) -> bytes:
+        """Raises ``RemoteProtocolError``: ``NO_MASK``, and what the mask raises."""
+        if self._mask is None:
+            raise RemoteProtocolError(Drop.NO_MASK)
+        return self._mask.unwrap(datagram)
+
+    def _take_mask(self) -> None:
+        """Use the newest key of the mask."""
+        if self._mask_keys is not None:
+            for command in self._mask_keys.commands():
+                self._mask = Shroud(command.key, self._suite)
+
+
+def _keeper(
+    settings: SessionSettings, suite: Suite, secret: SecretSource, now: float, wall: float
+) -> Keeper:
+    """The machine that makes the keys in the mode at hand."""
+    profile, behaviour = settings.profile, settings.behaviour
+    match settings.mode:
+        case Mode.PILGRIM:
+            return Pilgrim(suite, secret, now, wall, profile=profile, behaviour=behaviour)
+        case Mode.SHRINE:
+            return Shrine(suite, secret, now, profile=profile)
+        case Mode.TUNNEL:
+            return Exchange(
+                suite,
+                secret,
+                now,
+                wall,
+                peer_configured=settings.peer is not None,
+                flocks=settings.flocks,
+                spi_prefix=settings.spi_prefix,
+                profile=profile,
+                behaviour=behaviour,
+            )

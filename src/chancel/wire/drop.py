@@ -18,6 +18,10 @@ class Drop(enum.StrEnum):
     TOO_LONG = "too-long"
     ZERO_SPI = "zero-spi"
 
+    # A datagram that is masked, or should be (section 12.2).
+    BAD_MASK = "bad-mask"
+    NO_MASK = "no-mask"
+
     # A traffic packet (section 3.3).
     UNKNOWN_SPI = "unknown-spi"
     SEQUENCE_MISMATCH = "sequence-mismatch"
@@ -35,6 +39,7 @@ class Drop(enum.StrEnum):
 
     # An offer: a key exchange packet (sections 4 and 7.3).
     OFFER_TOO_SHORT = "offer-too-short"
+    OFFER_TOO_LONG = "offer-too-long"
     OFFER_BAD_TAG = "offer-bad-tag"
     OFFER_TIME = "offer-time"
     OFFER_TYPE = "offer-type"
@@ -50,12 +55,14 @@ class Drop(enum.StrEnum):
     OFFER_LIMIT = "offer-limit"
     NO_SECRET = "no-secret"  # noqa: S105 - a reason, not a password
 
-    # An authentic inner packet that the filter refuses (section 3.4).
+    # An authentic inner packet that the filter refuses (section 3.4), or one of no length that can
+    # be (section 12.1).
     INNER_TOO_SHORT = "inner-too-short"
     INNER_VERSION = "inner-version"
     INNER_PROTOCOL = "inner-protocol"
     INNER_ADDRESS = "inner-address"
     INNER_ETHERTYPE = "inner-ethertype"
+    TFC_LENGTH = "tfc-length"
 
     # On the way out.
     NO_KEY = "no-key"

@@ -1,0 +1,77 @@
+"""One key offer: a pilgrim's announcement of its traffic key (protocol section 12.4).
+
+As an exchange offer (``offers``), each has its own key from the seed in its header, under another
+label. The header's SPI is that of the announced key; its flocks are noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+from cryptography.exceptions import InvalidTag
+
+from chancel.crypto.kdf import OfferKind, offer_key
+from chancel.crypto.suite import Suite
+from chancel.errors import RemoteProtocolError
+from chancel.wire.drop import Drop
+from chancel.wire.offer import (
+    DATA_BYTES,
+    EXTRA_BYTES,
+    HEADER_BYTES,
+    NONCE,
+    OFFER_BYTES,
+    SEED_BYTES,
+    KeyBody,
+    OfferData,
+    OfferHeader,
+)
+from chancel.wire.types import Buffer, FlockId, Flocks, Spi
+
+_FLOCKS = struct.Struct("!QQ")
+_EXTRA_AT = SEED_BYTES + _FLOCKS.size
+_FRESH_BYTES = _EXTRA_AT + EXTRA_BYTES
+"""What is new in each packet, drawn at once: seed, flocks to show, and ``extra``."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyOffer:
+    """An authentic key offer. ``timestamp`` is the sender's wall clock in whole seconds."""
+
+    timestamp: int
+    spi: Spi
+    body: KeyBody
+
+
+def seal_key_offer(suite: Suite, base: Buffer, offer: KeyOffer) -> bytes:
+    """Return the 623 bytes of one announcement; ``base`` is for ``PEER_OFFER`` and no flocks."""
+    fresh = suite.random(_FRESH_BYTES)
+    seed, shown, extra = fresh[:SEED_BYTES], fresh[SEED_BYTES:_EXTRA_AT], fresh[_EXTRA_AT:]
+    own, peer = _FLOCKS.unpack(shown)
+    header = OfferHeader(offer.spi, Flocks(FlockId(own), FlockId(peer)), seed).encode()
+    aead = suite.aead(offer_key(suite, OfferKind.PILGRIM, base, seed))
+    data = OfferData(offer.timestamp, offer.body).encode()
+    return header + aead.encrypt(NONCE, data + extra, header)
+
+
+def open_key_offer_untrusted(suite: Suite, base: Buffer, datagram: Buffer) -> KeyOffer:
+    """Open a datagram of exactly 623 bytes; time is not judged, nor whether the SPI is new.
+
+    Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT``, ``OFFER_TOO_LONG``, ``OFFER_ZERO_SPI``,
+    ``OFFER_BAD_TAG``, ``OFFER_TYPE``, ``RESERVED_NOT_ZERO``.
+    """
+    if len(datagram) > OFFER_BYTES:
+        raise RemoteProtocolError(Drop.OFFER_TOO_LONG)
+    header = OfferHeader.decode_untrusted(datagram)
+    if header.spi == 0:
+        raise RemoteProtocolError(Drop.OFFER_ZERO_SPI)
+    aead = suite.aead(offer_key(suite, OfferKind.PILGRIM, base, header.seed))
+    view = memoryview(datagram)
+    try:
+        plaintext = aead.decrypt(NONCE, view[HEADER_BYTES:], view[:HEADER_BYTES])
+    except InvalidTag:
+        raise RemoteProtocolError(Drop.OFFER_BAD_TAG) from None
+    data = OfferData.decode_untrusted(plaintext[:DATA_BYTES])
+    if not isinstance(data.body, KeyBody):
+        raise RemoteProtocolError(Drop.OFFER_TYPE)
+    return KeyOffer(data.timestamp, header.spi, data.body)

@@ -1,0 +1,71 @@
+"""The shroud: a mask from KMAC256 over a random header (protocol section 12.2).
+
+::
+
+    id 16 | seed_id 16 | seed_data 16 | (datagram, one byte ff, zeros) XOR mask
+
+Between peers all 48 bytes of the header are random and mean nothing. Small datagrams grow by a
+random number of zeros, so that sizes tell less. Like any mask it authenticates nothing: whoever
+flips a bit here flips one in the datagram, which has a tag of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from chancel.crypto.suite import Suite
+from chancel.errors import RemoteProtocolError
+from chancel.wire.drop import Drop
+from chancel.wire.traffic import OVERHEAD_BYTES
+from chancel.wire.types import Buffer
+
+HEADER_BYTES: Final = 48
+SHROUD_BYTES: Final = HEADER_BYTES + 1
+"""By how much a datagram that doesn't grow is longer: header and end mark."""
+MIN_BYTES: Final = HEADER_BYTES + OVERHEAD_BYTES
+"""Nothing shorter is unwrapped."""
+
+_CUSTOM = b"SANCTUM.SHROUD.KDF"
+_END = 0xFF
+_MARK = bytes((_END,))
+_DRAW_BYTES = 4
+
+
+class Shroud:
+    """Masks datagrams under one 32-byte key (``chancel.crypto.kdf.peer_shroud_key``)."""
+
+    def __init__(self, key: Buffer, suite: Suite) -> None:
+        self._key = bytes(key)
+        self._suite = suite
+
+    def wrap(self, datagram: Buffer, limit: int) -> bytes:
+        """Return header and masked datagram; one smaller than ``limit`` grows, but not up to it."""
+        total = SHROUD_BYTES + len(datagram)
+        room = limit - total
+        fresh = self._suite.random(HEADER_BYTES + _DRAW_BYTES)
+        header = fresh[:HEADER_BYTES]
+        # The remainder prefers small numbers by one in three million at most: nobody could tell.
+        growth = int.from_bytes(fresh[HEADER_BYTES:], "big") % room if room >= 2 else 0
+        return header + self._masked(header, b"".join((datagram, _MARK, bytes(growth))))
+
+    def unwrap(self, datagram: Buffer) -> bytes:
+        """Return what was wrapped; 50 bytes at least, as untrusted as before.
+
+        Raises ``RemoteProtocolError``: ``TOO_SHORT`` (under 98 bytes); ``BAD_MASK`` where no end
+        mark appears, which is the case for all but one in 255 datagrams that were masked under
+        another key or not at all, or where too little stands before it.
+        """
+        if len(datagram) < MIN_BYTES:
+            raise RemoteProtocolError(Drop.TOO_SHORT)
+        header = bytes(datagram[:HEADER_BYTES])
+        body = self._masked(header, datagram[HEADER_BYTES:]).rstrip(b"\0")
+        if len(body) <= OVERHEAD_BYTES or body[-1] != _END:
+            raise RemoteProtocolError(Drop.BAD_MASK)
+        return body[:-1]
+
+    def _masked(self, header: bytes, body: Buffer) -> bytes:
+        mask = self._suite.kmac256(self._key, header, len(body), _CUSTOM)
+        view = np.frombuffer
+        return np.bitwise_xor(view(body, np.uint8), view(mask, np.uint8)).tobytes()
