@@ -5,6 +5,7 @@ Whatever a peer puts inside a tunnel: packets are joined only where that loses a
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ _FLOWS = (
     Flow(flags_fragment=0),
     Flow(version=6, source="fd00::1", destination="fd00::2"),
 )
+_LINKS = (b"", bytes(12) + b"\x08\x00", bytes(12) + b"\x86\xdd", bytes(12) + b"\x81\x00")
 _MOST_PACKETS = 10
 _SLOT = new_slot(64 * 1024)
 _DEVICE, _KERNEL = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -30,11 +32,15 @@ MOST_BYTES = 512
 
 def check(data: bytes) -> None:
     script = Script(data)
-    packets = _packets(script)
+    link = script.pick(_LINKS)
+    packets = [link + packet for packet in _packets(script)]
     run = fill(_SLOT, [packet + bytes(TAIL) for packet in packets], script.number())
-    written = _written(run, uso=script.flag())
-    came = [part for frame in written for part in _cut(frame)]
-    assert list(map(_without_identity, came)) == list(map(_without_identity, packets))
+    written = _written(run, uso=script.flag(), ethernet=bool(link))
+    came = [part for frame in written for part in _cut(frame, len(link))]
+    assert len(came) == len(packets)
+    for one, other in zip(came, packets, strict=True):
+        assert one[: len(link)] == other[: len(link)]
+        assert _without_identity(one[len(link) :]) == _without_identity(other[len(link) :])
 
 
 def _packets(script: Script) -> list[bytes]:
@@ -61,8 +67,8 @@ def _packets(script: Script) -> list[bytes]:
     return packets
 
 
-def _written(run: Run, *, uso: bool) -> list[bytes]:
-    writer = DeviceWriter(_DEVICE.fileno(), vnet=True, uso=uso, frame_header=b"")
+def _written(run: Run, *, uso: bool, ethernet: bool) -> list[bytes]:
+    writer = DeviceWriter(_DEVICE.fileno(), vnet=True, uso=uso, frame_header=b"", ethernet=ethernet)
     write_run(writer, _SLOT, run)
     frames = []
     for _ in range(writer.writes):
@@ -78,11 +84,12 @@ def _without_identity(packet: bytes) -> bytes:
     return packet
 
 
-def _cut(frame: bytes) -> list[bytes]:
-    return cut(frame[: VNET.size], frame[VNET.size :])
+def _cut(frame: bytes, link: int) -> list[bytes]:
+    vnet, packet = frame[: VNET.size], frame[VNET.size :]
+    return [packet[:link] + part for part in cut(vnet, packet[link:], link)]
 
 
 def seeds() -> Iterator[bytes]:
-    for flow in range(len(_FLOWS)):
-        yield bytes((flow, 60)) + bytes(6) + bytes((5,)) + bytes((0, 0, 0, 0, 0)) * 6
-    yield bytes((0, 60)) + bytes(6) + bytes((5,)) + bytes((0, 0, 3, 1, 1, 33, 8)) * 6
+    for link, flow in itertools.product(range(len(_LINKS)), range(len(_FLOWS))):
+        yield bytes((link, flow, 60)) + bytes(6) + bytes((5,)) + bytes((0, 0, 0, 0, 0)) * 6
+    yield bytes((0, 0, 60)) + bytes(6) + bytes((5,)) + bytes((0, 0, 3, 1, 1, 33, 8)) * 6

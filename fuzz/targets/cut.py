@@ -36,6 +36,7 @@ for _end in (_KERNEL, _DEVICE):
     _end.setblocking(False)
 _FLOWS = (Flow(), Flow(protocol=17), Flow(version=6, source="fd00::1", destination="fd00::2"))
 _MOST_READS = 6
+_SMALL = 64
 _MOST_BATCHES = 64
 _MOST_BYTES = 3_000
 """Of one read, mostly: the cut made packet by packet takes its time."""
@@ -44,11 +45,15 @@ MOST_BYTES = 512
 
 def check(data: bytes) -> None:
     script = Script(data)
-    shift = script.pick((0, 0, 14))
-    given = [_frame(script, shift) for _ in range(script.number() % _MOST_READS + 1)]
+    ethernet, skipped = script.pick(((False, 0), (False, 14), (True, 0)))
+    given = [
+        _frame(script, skipped, ethernet=ethernet) for _ in range(script.number() % _MOST_READS + 1)
+    ]
     for vnet, packet in given:
-        _KERNEL.send(vnet + bytes(shift) + packet)
-    reader = DeviceReader(_DEVICE.fileno(), vnet=True, frame_header_bytes=shift)
+        _KERNEL.send(vnet + bytes(skipped) + packet)
+    reader = DeviceReader(
+        _DEVICE.fileno(), vnet=True, frame_header_bytes=skipped, ethernet=ethernet
+    )
     came: list[bytes] = []
     for _ in range(_MOST_BATCHES):
         filling = Filling()
@@ -62,31 +67,37 @@ def check(data: bytes) -> None:
         raise AssertionError("the device is never empty")
     assert reader.packets == len(came)
     assert reader.bytes == sum(map(len, came))
-    _compare(given, came, reader, shift)
+    expected = [_expected(vnet, packet, skipped, ethernet) for vnet, packet in given]
+    _compare(expected, came, sum(reader.drops.values()))
 
 
-def _compare(
-    given: list[tuple[bytes, bytes]], came: list[bytes], reader: DeviceReader, shift: int
-) -> None:
+def _compare(expected: list[list[bytes] | None], came: list[bytes], drops: int) -> None:
     """Each read either was dropped, or is there as the kernel would have cut it."""
     rest, dropped = came, 0
-    for vnet, packet in given:
-        expected = _expected(vnet, packet, shift)
-        if expected and rest[: len(expected)] == expected:
-            rest = rest[len(expected) :]
+    for packets in expected:
+        if packets and rest[: len(packets)] == packets:
+            rest = rest[len(packets) :]
         else:
             dropped += 1
     assert rest == []
-    assert dropped == sum(reader.drops.values())
+    assert dropped == drops
 
 
-def _expected(vnet: bytes, packet: bytes, shift: int) -> list[bytes] | None:
-    kind = VNET.unpack(vnet)[1] & 0x7F
-    flags, _, hdr_len, segment, start, field = VNET.unpack(vnet)
+def _expected(vnet: bytes, packet: bytes, skipped: int, ethernet: bool) -> list[bytes] | None:
+    """What the kernel would make of a read; ``None`` for what makes no sense."""
+    flags, kind, head, segment, start, field = VNET.unpack(vnet)
+    link = 0
+    if ethernet and kind & 0x7F != GSO_NONE:
+        link = 18 if packet[12:14] == b"\x81\x00" else 14
     try:
-        return cut(VNET.pack(flags, kind, hdr_len, segment, start, field), packet, shift)
+        parts = cut(
+            VNET.pack(flags, kind & 0x7F, head, segment, start, field),
+            packet[link:],
+            skipped + link,
+        )
     except (ValueError, IndexError, OverflowError, ArithmeticError, struct.error):
         return None
+    return [packet[:link] + part for part in parts]
 
 
 def _judge(runs: list[Run]) -> list[bytes]:
@@ -112,18 +123,25 @@ def _judge(runs: list[Run]) -> list[bytes]:
     return [each[:-TAIL] for each in packets]
 
 
-def _frame(script: Script, shift: int) -> tuple[bytes, bytes]:
+def _frame(script: Script, skipped: int, *, ethernet: bool) -> tuple[bytes, bytes]:
     """What one read gives: mostly a train that makes sense but for some bytes."""
     flow = script.pick(_FLOWS)
+    link = b""
+    if ethernet:
+        tag = script.pick((b"", b"\x81\x00\x00\x07"))
+        link = bytes(12) + tag + (b"\x08\x00" if flow.version == 4 else b"\x86\xdd")
     size = script.number(2) % _MOST_BYTES if script.number() % 64 else 65_000
     segment = script.number(2) % 1500 if script.flag() else 0
+    if segment < _SMALL:
+        size %= _MOST_BYTES  # or there are ten thousands of packets
     sequence, identity = script.number(4), script.number(2)
     whole = flow.packet(_NOISE[:size], sequence=sequence, identity=identity, partial=True)
-    packet = bytearray(whole[:65_536])
+    packet = bytearray((link + whole)[:65_536])
     for _ in range(script.number() % 4):
         packet[script.number() % min(len(packet), 64)] = script.number()
-    del packet[max(1, len(packet) - script.number(2) % len(packet)) if script.flag() else 65_536 :]
-    fields = list(VNET.unpack(flow.vnet(segment, shift=shift)))
+    if script.flag():
+        del packet[max(1, script.number(2) % len(packet)) :]
+    fields = list(VNET.unpack(flow.vnet(segment, shift=skipped + len(link))))
     if script.flag():
         at = script.number() % len(fields)
         fields[at] = script.number() if at < 2 else script.number(2)
@@ -132,17 +150,15 @@ def _frame(script: Script, shift: int) -> tuple[bytes, bytes]:
     return VNET.pack(*fields), bytes(packet)
 
 
-def _frames(*frames: bytes) -> bytes:
-    return bytes((0, len(frames) - 1)) + b"".join(frames)
-
-
-def _one(flow: int, size: int, segment: int, *, tail: bytes = bytes(6)) -> bytes:
+def _read(flow: int, size: int, segment: int, *, link: bytes = b"") -> bytes:
+    """The part of a script that makes one honest read."""
     train = b"\1" + segment.to_bytes(2, "big") if segment else b"\0"
-    return bytes((flow, 1)) + size.to_bytes(2, "big") + train + bytes(6) + tail
+    return bytes((flow,)) + link + size.to_bytes(2, "big") + b"\1" + train + bytes(6 + 4)
 
 
 def seeds() -> Iterator[bytes]:
-    for flow in range(len(_FLOWS)):
-        yield _frames(_one(flow, 2900, 1300), _one(flow, 100, 0))
-        yield _frames(_one(flow, 2900, 1), _one(flow, 2900, 13))
-    yield _frames(_one(0, 3000, 0), _one(1, 12, 4), _one(2, 1300, 1300))
+    for kind, link in ((0, b""), (1, b""), (2, b"\0"), (2, b"\1")):
+        for flow in range(len(_FLOWS)):
+            for sizes in (((2900, 1300), (100, 0)), ((2900, 1), (2900, 13))):
+                reads = [_read(flow, *each, link=link) for each in sizes]
+                yield bytes((kind, len(reads) - 1)) + b"".join(reads)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 
-from chancel.daemon.filter import InnerFilter
+from chancel.daemon.filter import Filter, FrameFilter, InnerFilter, allowed
 from chancel.wire.drop import Drop
 from fuzz.script import Script
 from tests.daemon.naive import TAIL, Flow, fill, new_slot, packets_of
@@ -33,14 +33,18 @@ def check(data: bytes) -> None:
     packets[-1] = packets[-1][: max(1, size - script.number() % 64)]
     run = fill(_SLOT, [packet + bytes(TAIL) for packet in packets], script.number())
     drops: dict[Drop, int] = {}
-    inner = InnerFilter(_NETWORKS)
-    passed = inner.allowed(_SLOT, run, drops)
+    ethernet = script.flag()
+    passed = allowed(_rules(ethernet), _SLOT, run, drops)
 
-    one_by_one = InnerFilter(_NETWORKS)
+    one_by_one = _rules(ethernet)
     reasons = [one_by_one.judge(memoryview(packet)) for packet in packets]
     kept = [packet for packet, reason in zip(packets, reasons, strict=True) if reason is None]
     assert [packet[:-TAIL] for packet in packets_of(_SLOT, passed)] == kept
     assert Counter(drops) == Counter(reason for reason in reasons if reason is not None)
+
+
+def _rules(ethernet: bool) -> Filter:
+    return FrameFilter() if ethernet else InnerFilter(_NETWORKS)
 
 
 def _packet(script: Script, size: int) -> bytes:

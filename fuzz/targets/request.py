@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import MAX_INBOX, Child, GroupBroken
 from chancel.daemon.guardian import Guardian
 from chancel.daemon.link import MAX_MESSAGE_BYTES, MessageLink
+from chancel.daemon.topology import of
 from chancel.errors import LocalProtocolError
 from fuzz.script import Script
 
@@ -27,6 +28,7 @@ _PARTS = (
     b'{"request": "add", "name": 5, "id": 1}',
     b'{"request": [], "id": [[]]}',
     b'{"request": "add"}',
+    b'{"request": "trace", "id": 3}',
     b'{"ready": 1}',
     b"[" * 5000,
     b"",
@@ -38,11 +40,15 @@ class _Group:
     """One child, and what it was told."""
 
     def __init__(self, child: Child) -> None:
+        self.topology = of(Mode.TUNNEL)
         self.children = {"control": child}
         self.told: list[dict[str, Any]] = []
 
-    def tell_control(self, message: dict[str, Any]) -> None:
+    def tell_control(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         self.told.append(message)
+
+    def tell(self, name: str, message: dict[str, Any], fds: Sequence[int]) -> None:
+        """Others do as they are told."""
 
 
 class _Guardian(Guardian):

@@ -51,16 +51,20 @@ def _say(end: socket.socket, words: bytes) -> None:
 
 def on_lane(lane: str, words: bytes) -> Lie:
     """As the writer of a lane."""
-    return lambda process: _say(process.writers[lane]._socket, words)
+    return lambda process: _send(process.writers[lane]._socket, words)
 
 
 def from_reader(lane: str, words: bytes) -> Lie:
     """As the reader of a lane."""
-    return lambda process: _say(process.readers[lane]._socket, words)
+    return lambda process: _send(process.readers[lane]._socket, words)
 
 
 def on_link(link: str, words: bytes) -> Lie:
-    return lambda process: _say(process.key_links[link]._end, words)
+    return lambda process: _send(process.key_links[link]._end, words)
+
+
+def _send(end: socket.socket, words: bytes) -> None:
+    end.send(words)
 
 
 def to_guardian(words: bytes, times: int = 1) -> Lie:

@@ -145,7 +145,7 @@ class Graces:
         yield self._maximum
         size = self._maximum
         for packet in profile.probe_sizes:
-            size = min(packet - overhead, self._maximum)
+            size = packet - overhead
             yield size
         while size > profile.mtu_minimum:
             size = max(size - profile.probe_step, profile.mtu_minimum)
