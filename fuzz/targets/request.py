@@ -18,6 +18,7 @@ from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import MAX_INBOX, Child, GroupBroken
 from chancel.daemon.guardian import Guardian
 from chancel.daemon.link import MAX_MESSAGE_BYTES, MessageLink
+from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.topology import of
 from chancel.errors import LocalProtocolError
 from fuzz.script import Script
@@ -55,7 +56,7 @@ class _Guardian(Guardian):
     """A guardian that makes no tunnels."""
 
     def __init__(self, group: Any, signals: socket.socket) -> None:
-        super().__init__(group, Path("nowhere"), signals)
+        super().__init__(group, Path("nowhere"), signals, Plan(Sandbox.OFF, 0, ()))
 
     def add(self, config: TunnelConfig) -> NoReturn:
         raise LocalProtocolError(f"not here: {config.instance}")

@@ -45,10 +45,6 @@ def token(*runs: Run, slot: int = 0) -> bytes:
     return bytes((slot,)) + encode_runs(list(runs))
 
 
-def _say(end: socket.socket, words: bytes) -> None:
-    end.send(words)
-
-
 def on_lane(lane: str, words: bytes) -> Lie:
     """As the writer of a lane."""
     return lambda process: _send(process.writers[lane]._socket, words)
