@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import heapq
 import itertools
@@ -12,6 +13,8 @@ from chancel.crypto.kdf import Purpose, base_key
 from chancel.crypto.system import SystemSuite
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.events import Event
+from chancel.protocol.keeper import Mode
+from chancel.protocol.key_offers import open_key_offer_untrusted
 from chancel.protocol.offers import open_exchange_offer_untrusted
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.session import Session, SessionSettings, SessionStatus
@@ -35,7 +38,9 @@ class Kind(enum.Enum):
 
     PK = "PK"
     CT = "CT"
+    KEY = "key"
     TRAFFIC = "traffic"
+    MASKED = "masked"
 
 
 class Packet(NamedTuple):
@@ -86,32 +91,24 @@ class Pair:
         flocks: Flocks = NO_FLOCKS,
         mtu_discovery: bool = False,
         profile: Profile = CURRENT,
+        modes: tuple[Mode, Mode] = (Mode.TUNNEL, Mode.TUNNEL),
+        shroud: bool = False,
+        tfc: bool = False,
+        mtu: int = CURRENT.mtu_maximum,
     ) -> None:
         here, there = Address("192.0.2.1", 1001), Address("192.0.2.2", 1002)
         mirrored = Flocks(flocks.peer, flocks.own)
         self.now = 100.0
-        self.left = End(
-            "left",
-            here,
-            SessionSettings(
-                there,
-                behaviour=left,
-                flocks=flocks,
-                mtu_discovery=mtu_discovery,
-                profile=profile,
-            ),
-        )
-        self.right = End(
-            "right",
-            there,
-            SessionSettings(
-                here if right_knows_left else None,
-                behaviour=right,
-                flocks=mirrored,
-                mtu_discovery=mtu_discovery,
-                profile=profile,
-            ),
-        )
+        common = SessionSettings(None, mtu, mtu_discovery, profile=profile, shroud=shroud, tfc=tfc)
+        settings = [
+            dataclasses.replace(common, peer=peer, behaviour=behaviour, flocks=own, mode=mode)
+            for peer, behaviour, own, mode in (
+                (there, left, flocks, modes[0]),
+                (here if right_knows_left else None, right, mirrored, modes[1]),
+            )
+        ]
+        self.left = End("left", here, settings[0])
+        self.right = End("right", there, settings[1])
         self.left.peer, self.right.peer = self.right, self.left
         self.lose: Callable[[Packet], bool] = lambda packet: False
         self.log: list[Packet] = []
@@ -184,7 +181,7 @@ class Pair:
 
     def _drain(self, end: End) -> None:
         for data, destination in end.session.datagrams():
-            packet = Packet(end, data, kind_of(data, end.settings.flocks), self.now)
+            packet = Packet(end, data, kind_of(data, end.settings), self.now)
             self.log.append(packet)
             if destination == end.peer.address and not self.lose(packet):
                 arrival = (self.now + LATENCY_S, next(self._order), packet)
@@ -194,9 +191,18 @@ class Pair:
             end.events.append(event)
 
 
-def kind_of(data: bytes, flocks: Flocks = NO_FLOCKS) -> Kind:
+PLAIN = SessionSettings(None)
+
+
+def kind_of(data: bytes, settings: SessionSettings = PLAIN) -> Kind:
+    if settings.shroud:
+        return Kind.MASKED
     if classify_untrusted(data) is Datagram.TRAFFIC:
         return Kind.TRAFFIC
-    base = base_key(SUITE, Purpose.PEER_OFFER, SECRET, flocks)
+    if settings.mode is Mode.PILGRIM:
+        base = base_key(SUITE, Purpose.PEER_OFFER, SECRET, NO_FLOCKS)
+        open_key_offer_untrusted(SUITE, base, data)
+        return Kind.KEY
+    base = base_key(SUITE, Purpose.PEER_OFFER, SECRET, settings.flocks)
     state = open_exchange_offer_untrusted(SUITE, base, data).body.state
     return Kind.PK if state is OfferState.PK else Kind.CT
