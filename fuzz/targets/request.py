@@ -18,7 +18,6 @@ from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import MAX_INBOX, Child, GroupBroken
 from chancel.daemon.guardian import Guardian
 from chancel.daemon.link import MAX_MESSAGE_BYTES, MessageLink
-from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.topology import of
 from chancel.errors import LocalProtocolError
 from fuzz.script import Script
@@ -52,13 +51,20 @@ class _Group:
         """Others do as they are told."""
 
 
+class _Plan:
+    """A sandbox that minds no file."""
+
+    def check(self, config: TunnelConfig) -> None:
+        """Any may join."""
+
+
 class _Guardian(Guardian):
     """A guardian that makes no tunnels."""
 
-    def __init__(self, group: Any, signals: socket.socket) -> None:
-        super().__init__(group, Path("nowhere"), signals, Plan(Sandbox.OFF, 0, ()))
+    def __init__(self, group: Any, signals: socket.socket, plan: Any) -> None:
+        super().__init__(group, Path("nowhere"), signals, plan)
 
-    def add(self, config: TunnelConfig) -> NoReturn:
+    def _add_late(self, config: TunnelConfig) -> NoReturn:
         raise LocalProtocolError(f"not here: {config.instance}")
 
 
@@ -68,7 +74,7 @@ def check(data: bytes) -> None:
     left, passed = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     child = Child("control", os.getpid(), MessageLink(ours))
     group = _Group(child)
-    guardian = _Guardian(group, ours)
+    guardian = _Guardian(group, ours, _Plan())
     with ours, theirs, contextlib.suppress(GroupBroken):
         theirs.setblocking(False)
         for _ in range(_MOST_STEPS):
