@@ -206,6 +206,34 @@ class TestCommands:
         assert tunnel["notes"][0] == "your clock is 43 s behind: the peer refuses your offers"
         assert told["groups"] == [RECORDED["group"]]
 
+    def test_why(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with serving(directory / "office.ctl", RECORDED, RECORDED):
+            assert main(["status", "--why"]) == 0
+            assert main(["status", "--why", "--json"]) == 0
+        *picture, line = capsys.readouterr().out.splitlines()
+        text = "\n".join(picture)
+        assert "nothing is wrong" in text
+        assert "the peer's address is unknown and has to be learnt" in text
+        office, lab = json.loads(line)["tunnels"]
+        assert (office["instance"], office["state"], office["failed"]) == ("office", "up", [])
+        (failed,) = lab["failed"]
+        assert failed["code"] == "peer-unknown"
+        assert set(failed) == {"code", "says", "do"}
+
+    def test_metrics_of_a_group_that_has_gone(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        gone = RECORDED["group"] | {"metrics": str(directory / "gone.metrics")}
+        with serving(directory / "office.ctl", RECORDED | {"group": gone}):
+            assert main(["status", "office", "--metrics"]) == 1
+        assert "gone.metrics: no metrics" in capsys.readouterr().err
+
+    def test_metrics_go_with_no_other_option(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["status", "--metrics", "--json"]) == 2
+        assert "expected no other option with it" in capsys.readouterr().err
+
     def test_status_without_any_group(
         self, directory: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

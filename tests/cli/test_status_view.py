@@ -64,10 +64,12 @@ def test_a_tunnel_that_is_pending() -> None:
 
 
 def test_what_the_tunnels_of_a_group_share() -> None:
-    group = RECORDED["group"] | {"sandbox": "seccomp, Landlock 6"}
+    group = RECORDED["group"]
     text = drawn({"tunnels": [UP], "groups": [group]})
-    assert "group 4321: wake-ups per hour: bless 240, control 12" in text
-    assert "sandbox: seccomp, Landlock 6" in text
+    assert "group 4321: sandbox on, Landlock version 6; wake-ups per hour:" in text
+    assert "wake-ups per hour: bless 240, control 12" in text
+    bare = group | {"sandbox": "off", "landlock": 0}
+    assert "sandbox off, no Landlock;" in drawn({"tunnels": [UP], "groups": [bare]})
 
 
 def test_two_tunnels_are_two_panels_and_many_are_a_table() -> None:

@@ -14,7 +14,7 @@ from chancel.daemon import config
 from chancel.daemon.config_types import PROCESSES
 from tests.docs.markdown import ROOT, Block, blocks
 
-NOT_OURS = {"cd", "git", "ping", "scp", "useradd", "mkdir", "chown", "sysctl"}
+NOT_OURS = {"cd", "curl", "git", "ping", "scp", "useradd", "mkdir", "chown", "sysctl"}
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)

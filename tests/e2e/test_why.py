@@ -149,7 +149,7 @@ def test_an_accept_that_is_missing(lab: Lab, hosts: tuple[Host, Host], folder: P
 
 def test_an_mtu_that_is_too_large(lab: Lab, hosts: tuple[Host, Host], folder: Path) -> None:
     pair = joined(lab, hosts, folder)
-    hosts[0].call("chancel.daemon.netconf:set_mtu", "eth0", 1300)
+    hosts[0].call("tests.e2e.inside:set_mtu", "eth0", 1300)
     pair.start()
     assert pair.left.ping("10.77.0.2", 5, 0.02, 1394, timeout_s=0.2) == 0
     says = told(pair.left, "mtu-too-large")

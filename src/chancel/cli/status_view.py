@@ -101,10 +101,12 @@ def _group(group: dict[str, Any]) -> Text:
     wakeups = [
         f"{process} {counted['per_hour']}" for process, counted in sorted(group["wakeups"].items())
     ]
-    text = Text(f"group {group['pid']}: wake-ups per hour: {', '.join(wakeups)}", "dim")
-    if group.get("sandbox"):
-        text.append(f"; sandbox: {group['sandbox']}")
-    return text
+    sandbox = f"sandbox {group['sandbox']}"
+    landlock = f"Landlock version {group['landlock']}" if group["landlock"] else "no Landlock"
+    return Text(
+        f"group {group['pid']}: {sandbox}, {landlock}; wake-ups per hour: {', '.join(wakeups)}",
+        "dim" if group["sandbox"] == "on" else "yellow",
+    )
 
 
 def _peer(tunnel: dict[str, Any]) -> str:
