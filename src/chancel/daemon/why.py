@@ -199,7 +199,7 @@ def _no_answer(tunnel: Tunnel) -> Finding | None:
         return Finding(
             "not-understood",
             f"{sent}; what arrives here is not understood",
-            "both ends need the same shroud, profile and mode lines",
+            "both ends need the same secret, and the same shroud, profile and mode lines",
         )
     port = str(tunnel["peer"]).rpartition(":")[2]
     return Finding(
