@@ -59,7 +59,7 @@ class TestVector:
         assert vector["label"] == OfferKind.PILGRIM.value.decode()
         key = offer_key(SUITE, OfferKind.PILGRIM, BASE, bytes.fromhex(vector["seed"]))
         assert key == bytes.fromhex(vector["offer_key"])
-        assert NONCE == bytes.fromhex(vector["nonce"])
+        assert bytes.fromhex(vector["nonce"]) == NONCE
 
     def test_seals_what_the_reference_sent(self, vector: dict[str, Any]) -> None:
         wire = seal_key_offer(RecordedSuite(vector), BASE, OFFER)

@@ -111,7 +111,12 @@ _READING_SECRETS = (
 DUTIES: dict[str, tuple[Call, ...]] = {
     "bless": (),
     "confess": (),
-    "heaven-rx": (Call("readv", (End.ARRIVED,)),),
+    "heaven-rx": (
+        Call("readv", (End.ARRIVED,)),
+        # a packet socket in place of TAP, which tells of VLAN tags apart
+        Call("getsockname", (End.ARRIVED,)),
+        Call("recvmsg", (End.ARRIVED,)),
+    ),
     "heaven-tx": (Call("writev", (End.ARRIVED,)),),
     "purgatory-rx": (*_ADOPTING_A_SOCKET, Call("recvmsg", (End.ARRIVED,))),
     "purgatory-tx": (
