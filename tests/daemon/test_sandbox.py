@@ -298,7 +298,7 @@ def test_readers_cannot_make_their_mapping_writable() -> None:
     with pytest.raises(TypeError):
         reading[:5] = b"world"
     for view, allowed in ((reading, False), (writing, True)):
-        address = ctypes.addressof(cast(Any, view.obj))
+        address = ctypes.addressof(view.obj)  # type: ignore[arg-type]
         changed = ctypes.CDLL(None).mprotect(
             ctypes.c_void_p(address),
             ctypes.c_size_t(mmap.PAGESIZE),

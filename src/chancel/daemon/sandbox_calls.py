@@ -6,8 +6,8 @@ the group.
 
 Descriptors are pinned. Those of the wiring are numbers known before the filter is made, and apart
 from all that come later (``topology.WIRED_FROM``): a tunnel's device and sockets, which the
-guardian passes, have numbers below. So a process without an entry for ``End.ARRIVED`` can do
-nothing with what it is passed but close it, or write a trace to it if it is a connected socket.
+guardian passes, have numbers below. What a process may do with these stands in the entries for
+``End.ARRIVED``.
 
 To extend a process's list add an entry to its row of :data:`DUTIES`, or to :data:`EVERYBODY`, and
 to ``docs/processes.md``, which a test compares with these tables. ``chancel run --sandbox=log``
@@ -81,22 +81,18 @@ EVERYBODY = (
     Call("rt_sigreturn"),
     # descriptors
     Call("close", (End.ARRIVED,)),
-    Call("getsockname", (End.ARRIVED,)),
     Call("read", (End.BELL,)),
     Call("recvfrom", (End.LANES, End.KEYS_IN)),
     Call("recvmsg", (End.GUARDIAN,)),
-    Call(
-        "sendto",
-        (End.GUARDIAN, End.LANES, End.KEYS_OUT, End.SYSLOG, End.ARRIVED),
-        (TO_NOBODY,),
-    ),
+    Call("sendto", (End.GUARDIAN, End.LANES, End.KEYS_OUT, End.SYSLOG), (TO_NOBODY,)),
     Call("write", (End.OUTPUT, End.RINGS)),
+    # a trace, while somebody wants one
+    Call("getsockname", (End.ARRIVED,)),
+    Call("sendto", (End.ARRIVED,), (TO_NOBODY,)),
 )
 
 HANDING_OVER = Call("sendmsg", (End.GUARDIAN,))
 """How a listener reaches the guardian, who can answer nothing before (``--sandbox=log``)."""
-
-_ADOPTING_A_SOCKET = (Call("getsockopt", (End.ARRIVED,)),)
 
 _READING_SECRETS = (
     Call("openat", tests=(FOR_READING,)),
@@ -114,13 +110,12 @@ DUTIES: dict[str, tuple[Call, ...]] = {
     "heaven-rx": (
         Call("readv", (End.ARRIVED,)),
         # a packet socket in place of TAP, which tells of VLAN tags apart
-        Call("getsockname", (End.ARRIVED,)),
         Call("recvmsg", (End.ARRIVED,)),
     ),
     "heaven-tx": (Call("writev", (End.ARRIVED,)),),
-    "purgatory-rx": (*_ADOPTING_A_SOCKET, Call("recvmsg", (End.ARRIVED,))),
+    "purgatory-rx": (Call("getsockopt", (End.ARRIVED,)), Call("recvmsg", (End.ARRIVED,))),
     "purgatory-tx": (
-        *_ADOPTING_A_SOCKET,
+        Call("getsockopt", (End.ARRIVED,)),
         Call("sendmsg", (End.ARRIVED,)),
         Call("sendto", (End.ARRIVED,)),
     ),
@@ -128,7 +123,7 @@ DUTIES: dict[str, tuple[Call, ...]] = {
     "pilgrim": _READING_SECRETS,
     "shrine": _READING_SECRETS,
     "control": (
-        *_ADOPTING_A_SOCKET,
+        Call("getsockopt", (End.ARRIVED,)),
         Call("accept4", (End.ARRIVED,)),
         Call("ioctl", (End.ARRIVED,), (NONBLOCKING,)),
         Call("recvfrom", (End.ARRIVED,)),
