@@ -109,10 +109,11 @@ def test_every_announcement_has_a_seed_of_its_own_and_shows_no_flock() -> None:
 def test_it_says_whether_it_announces() -> None:
     alone = Alone()
     assert repr(alone.pilgrim) == "<Pilgrim without key idle>"
-    alone.run(1.0)
-    assert alone.pilgrim.state is State.OFFERED
-    alone.run(3450.0)
-    assert alone.pilgrim.state is State.IDLE
+    states = []
+    for seconds in (1.0, 3450.0):
+        alone.run(seconds)
+        states.append(alone.pilgrim.state)
+    assert states == [State.OFFERED, State.IDLE]
     ((_, key),) = alone.keys()
     assert repr(alone.pilgrim) == f"<Pilgrim {key.spi:08x} idle>"
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from chancel.errors import ConfigError
-from chancel.protocol.keeper import Mode as Mode
+from chancel.protocol.keeper import Mode as Mode  # noqa: PLC0414 - said to be exported
 from chancel.wire.types import Address, Flocks
 
 Network = IPv4Network | IPv6Network
