@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from chancel.daemon import topology
@@ -111,9 +112,13 @@ def duties() -> list[Row]:
     return rows
 
 
+def _of_mode(table: Callable[[Topology], list[Row]], mode: Mode) -> str:
+    return _table(table(topology.of(mode)))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     **{
-        f"{table.__name__}-{mode}": lambda table=table, mode=mode: _table(table(topology.of(mode)))
+        f"{table.__name__}-{mode}": partial(_of_mode, table, mode)
         for table in (processes, keys, boards)
         for mode in Mode
     },

@@ -100,11 +100,13 @@ def test_processes_are_closed_to_each_other_and_to_the_network(ends: tuple[End, 
         assert status_field(processes[duty], "CapEff") == ["0" * 16]
 
 
-def test_a_process_that_dies_takes_the_group_along(ends: tuple[End, End]) -> None:
+@pytest.mark.parametrize("victim", ["bless", "guardian"])
+def test_a_process_that_dies_takes_the_group_along(ends: tuple[End, End], victim: str) -> None:
+    """The guardian too, which the kernel asks for CAP_KILL when its death ends other users'."""
     here, there = ends
     processes = here.processes()
-    os.kill(processes["bless"], signal.SIGKILL)
-    assert here.wait_ended() == 1
+    os.kill(processes[victim], signal.SIGKILL)
+    assert here.wait_ended() == (1 if victim == "bless" else -signal.SIGKILL)
     eventually(
         lambda: not any(map(is_alive, processes.values())), END_LIMIT_S, "all processes are gone"
     )
