@@ -201,6 +201,7 @@ class Pair:
 
     def __init__(self, left: Host, right: Host, folder: Path) -> None:
         self.key = secrets.token_bytes(32)
+        self.hosts = left, right
         self.left = End(left, "192.168.201.1", folder, self.key)
         self.right = End(right, "192.168.201.2", folder, self.key)
         self.ends = (self.left, self.right)

@@ -27,12 +27,12 @@ SITE_ADDRESS, STRANGER = "2001:db8:5::1", "2001:db8:6::1"
 def site(lab: Lab, pair: Pair) -> Pair:
     """Behind right is a network whose wire is narrower than the tunnel; left has two more."""
     far = lab.host("far")
-    lab.veth(pair.right.host, f"{ROUTER}/64", far, f"{FAR}/64")
+    lab.veth(pair.hosts[1], f"{ROUTER}/64", far, f"{FAR}/64")
     for address in (SITE_ADDRESS, STRANGER):
         pair.left.host.call("tests.e2e.inside:add_address", "lo", f"{address}/128")
-    pair.right.host.call("tests.e2e.inside:forward_ipv6")
-    pair.right.host.call("chancel.daemon.netconf:set_mtu", "eth1", NARROW_MTU)
-    far.call("tests.e2e.inside:add_default_route6", "eth0", ROUTER)
+    pair.right.host.call("tests.e2e.inside_ipv6:forward_ipv6")
+    pair.right.host.call("tests.e2e.inside:set_mtu", "eth1", NARROW_MTU)
+    far.call("tests.e2e.inside_ipv6:add_default_route6", "eth0", ROUTER)
     return pair
 
 
@@ -88,9 +88,9 @@ def test_udp_packets_of_mixed_sizes_arrive_whole_and_in_order(running: Pair) -> 
 def test_trains_of_udp_arrive_whole(running: Pair) -> None:
     """With offloads the kernel hands over a train, and gets one."""
     for sender, receiver, address in ways(running):
-        receiving = receiver.host.start("tests.e2e.inside:collect", address, 40)
+        receiving = receiver.host.start("tests.e2e.inside_ipv6:collect", address, 40)
         next(receiving.progress)
-        sent = sender.host.call("tests.e2e.inside:send_train", address, 40, 1200)
+        sent = sender.host.call("tests.e2e.inside_ipv6:send_train", address, 40, 1200)
         assert receiving.result() == sent
 
 
@@ -111,7 +111,7 @@ def test_a_narrower_network_behind_the_peer_says_so(running: Pair) -> None:
     left = running.left
     assert left.ping(FAR, 3, 0.02, NARROW_MTU - IP_AND_ICMP_BYTES, timeout_s=5.0) == 3
     assert left.ping(FAR, 1, 0.02, NARROW_MTU - IP_AND_ICMP_BYTES + 1, timeout_s=0.5) == 0
-    assert left.host.call("tests.e2e.inside:path_mtu", FAR) == NARROW_MTU
+    assert left.host.call("tests.e2e.inside_ipv6:path_mtu", FAR) == NARROW_MTU
 
 
 def test_the_kernel_says_nothing_of_its_own_into_the_tunnel(running: Pair) -> None:

@@ -19,7 +19,7 @@ TCP_BYTES = 4_000_000
 @pytest.fixture(scope="module")
 def wired(lab: Lab, pair: Pair) -> Pair:
     """Joined by IPv6 as well, on ``eth1``."""
-    lab.connect(pair.left.host, f"{LEFT6}/64", pair.right.host, f"{RIGHT6}/64")
+    lab.connect(pair.hosts[0], f"{LEFT6}/64", pair.hosts[1], f"{RIGHT6}/64")
     return pair
 
 

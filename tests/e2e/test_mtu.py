@@ -53,8 +53,8 @@ def test_discovery_settles_on_what_the_path_carries(pair: Pair) -> None:
 def test_discovery_over_ipv6_counts_its_header(lab: Lab, pair: Pair) -> None:
     """As above; also the machine's own refusal of IPv6 packets that are too large is heeded."""
     left, right = pair.ends
-    lab.connect(left.host, f"{LEFT6}/64", right.host, f"{RIGHT6}/64")
-    left.host.call("chancel.daemon.netconf:set_mtu", "eth1", OUTSIDE_MTU)
+    lab.connect(pair.hosts[0], f"{LEFT6}/64", pair.hosts[1], f"{RIGHT6}/64")
+    left.host.call("tests.e2e.inside:set_mtu", "eth1", OUTSIDE_MTU)
     for end, number, outer, peer in ((left, 1, LEFT6, RIGHT6), (right, 2, RIGHT6, LEFT6)):
         tunnel = f"tunnel 10.77.0.{number}/30 auto"
         end.configure("t0", tunnel, f"local [{outer}]:2300", f"peer [{peer}]:2300")
@@ -80,7 +80,7 @@ def test_discovery_over_ipv6_counts_its_header(lab: Lab, pair: Pair) -> None:
 def test_a_device_with_ipv6_stays_as_large_as_that_needs(pair: Pair) -> None:
     """The path carries less, which is told; the kernel would take the addresses away."""
     left, right = pair.ends
-    left.host.call("chancel.daemon.netconf:set_mtu", "eth0", OUTSIDE_MTU)
+    left.host.call("tests.e2e.inside:set_mtu", "eth0", OUTSIDE_MTU)
     pair.configure(0, "auto")
     for end, own in ((left, "fd77::1"), (right, "fd77::2")):
         path = end.home / "t0.conf"
@@ -101,7 +101,7 @@ def test_a_device_with_ipv6_stays_as_large_as_that_needs(pair: Pair) -> None:
 def test_discovery_leaves_room_for_the_header_of_a_frame(pair: Pair) -> None:
     """Full frames of a TAP device, and their tags, fit into what the path carries."""
     left, right = pair.ends
-    left.host.call("chancel.daemon.netconf:set_mtu", "eth0", 1500)
+    left.host.call("tests.e2e.inside:set_mtu", "eth0", 1500)
     for end, other in ((left, right), (right, left)):
         outer = f"local {end.outer}:2300", f"peer {other.outer}:2300"
         end.configure("t0", "tunnel 0.0.0.0/0 auto", "tap yes", *outer)
@@ -110,7 +110,7 @@ def test_discovery_leaves_room_for_the_header_of_a_frame(pair: Pair) -> None:
     for end in pair.ends:
         assert end.host.call("tests.e2e.inside:mtu", "t0") == 1404
         for tag in (0x2007, 0):
-            end.host.call("tests.e2e.inside:send_frame", "t0", 0x0800, 1404, tag)
+            end.host.call("tests.e2e.inside_frames:send_frame", "t0", 0x0800, 1404, tag)
     for end in pair.ends:
         eventually(
             lambda end=end: end.tunnel("t0")["rx"]["bytes"] >= 2 * (1404 + 14) + 4,  # type: ignore[misc]

@@ -27,8 +27,8 @@ class Wired(NamedTuple):
 def wired(lab: Lab, pair: Pair) -> Iterator[Wired]:
     """Left has interfaces of its own for each test; right takes both kinds of address."""
     network, network6 = lab.network("192.168.202.0/24"), lab.network("2001:db8:201::/64")
-    network.join(pair.right.host, "192.168.202.2")
-    network6.join(pair.right.host, RIGHT6)
+    network.join(pair.hosts[1], "192.168.202.2")
+    network6.join(pair.hosts[1], RIGHT6)
     pair.right.configure("t0", f"tunnel {RIGHT}/30 1300", "local [::]:2300", "peer auto")
     yield Wired(pair, network, network6)
     assert pair.stop() == [0, 0]
@@ -72,11 +72,11 @@ def test_a_peer_that_moves_is_followed(wired: Wired, version: int) -> None:
         network, peer, local = wired.network6, f"[{RIGHT6}]:2300", "[::]:0"
         first, second = "2001:db8:201::11", "2001:db8:201::12"
         shown = f"[{first}]", f"[{second}]"
-    name = network.join(left.host, first)
+    name = network.join(wired.pair.hosts[0], first)
     right.start()
     speak(left, local, peer)
     learns(wired, shown[0])
-    network.join(left.host, second)
+    network.join(wired.pair.hosts[0], second)
     left.host.call("tests.e2e.inside:set_up", name, False)
     learns(wired, shown[1])
     assert right.logged(f"new={shown[1]}:")
@@ -85,8 +85,8 @@ def test_a_peer_that_moves_is_followed(wired: Wired, version: int) -> None:
 def test_a_peer_that_comes_back_from_elsewhere_is_learnt(wired: Wired) -> None:
     """By IPv4, then from another port of it, then by IPv6: right stays as it is all the time."""
     left, right = wired.pair.ends
-    wired.network.join(left.host, "192.168.202.21")
-    wired.network6.join(left.host, "2001:db8:201::21")
+    wired.network.join(wired.pair.hosts[0], "192.168.202.21")
+    wired.network6.join(wired.pair.hosts[0], "2001:db8:201::21")
     right.start()
     eventually(lambda: "t0" in right.tunnels(), LIMIT_S, "right is there")
     assert right.tunnel("t0")["path"] == "unknown"

@@ -34,12 +34,12 @@ def wired(lab: Lab, pair: Pair) -> Joined:
     """Behind each end a host, on a wire to the end's ``eth1``."""
     alice, bob = lab.host("alice"), lab.host("bob")
     for end, host, address, address6 in (
-        (pair.left, alice, ALICE, ALICE6),
-        (pair.right, bob, BOB, BOB6),
+        (pair.hosts[0], alice, ALICE, ALICE6),
+        (pair.hosts[1], bob, BOB, BOB6),
     ):
-        lab.veth(end.host, "169.254.0.1/24", host, f"{address}/24")
+        lab.veth(end, "169.254.0.1/24", host, f"{address}/24")
         host.call("tests.e2e.inside:add_address", "eth0", f"{address6}/64")
-        host.call("chancel.daemon.netconf:set_mtu", "eth0", MTU)
+        host.call("tests.e2e.inside:set_mtu", "eth0", MTU)
     return Joined(pair, alice, bob)
 
 
@@ -58,7 +58,7 @@ def joined(request: pytest.FixtureRequest, wired: Joined) -> Iterator[Joined]:
         )
     wired.pair.start()
     for end in wired.pair.ends:
-        end.host.call("tests.e2e.inside:plug", "eth1", BRIDGE)
+        end.host.call("tests.e2e.inside_frames:plug", "eth1", BRIDGE)
     eventually(
         lambda: all(reach(wired.alice, address, 1) for address in (BOB, BOB6)),
         15.0,
@@ -98,18 +98,18 @@ def test_tcp_streams_arrive_whole(joined: Joined, address: str) -> None:
 
 
 def test_trains_of_udp_arrive_whole(joined: Joined) -> None:
-    receiving = joined.bob.start("tests.e2e.inside:collect", BOB6, 40)
+    receiving = joined.bob.start("tests.e2e.inside_ipv6:collect", BOB6, 40)
     next(receiving.progress)
-    sent = joined.alice.call("tests.e2e.inside:send_train", BOB6, 40, 1200)
+    sent = joined.alice.call("tests.e2e.inside_ipv6:send_train", BOB6, 40, 1200)
     assert receiving.result() == sent
 
 
 def test_a_vlan_tag_stays_on_its_frame(joined: Joined) -> None:
     """As large as a tagged frame of this MTU gets."""
     for size in (60, MTU):
-        hearing = joined.bob.start("tests.e2e.inside:hear_frame", "eth0")
+        hearing = joined.bob.start("tests.e2e.inside_frames:hear_frame", "eth0")
         next(hearing.progress)
-        joined.alice.call("tests.e2e.inside:send_frame", "eth0", 0x88B5, size, VLAN_TAG)
+        joined.alice.call("tests.e2e.inside_frames:send_frame", "eth0", 0x88B5, size, VLAN_TAG)
         assert hearing.result() == {"ethertype": 0x88B5, "size": size, "tag": VLAN_TAG}
 
 
@@ -117,7 +117,7 @@ def test_frames_of_other_types_are_refused(joined: Joined) -> None:
     left, right = joined.pair.ends
     before = right.drops("t0").get(Drop.INNER_ETHERTYPE, 0)
     for _ in range(3):
-        joined.alice.call("tests.e2e.inside:send_frame", "eth0", LLDP, 60, 0)
+        joined.alice.call("tests.e2e.inside_frames:send_frame", "eth0", LLDP, 60, 0)
     eventually(
         lambda: right.drops("t0").get(Drop.INNER_ETHERTYPE, 0) == before + 3,
         3.0,
@@ -131,5 +131,5 @@ def test_the_device_has_no_address_and_status_says_what_it_is(joined: Joined) ->
         tunnel = end.tunnel("t0")
         assert (tunnel["tap"], tunnel["bridge"], tunnel["tunnel"]) == (True, BRIDGE, None)
         assert end.host.call("tests.e2e.inside:mtu", "t0") == MTU
-        assert end.host.call("tests.e2e.inside:addresses", "t0") == []
+        assert end.host.call("tests.e2e.inside_frames:addresses", "t0") == []
         assert end.logged(f"added t0 to {BRIDGE}")

@@ -110,6 +110,7 @@ DUTIES: dict[str, tuple[Call, ...]] = {
     "heaven-rx": (
         Call("readv", (End.ARRIVED,)),
         # a packet socket in place of TAP, which tells of VLAN tags apart
+        Call("getsockname", (End.ARRIVED,)),
         Call("recvmsg", (End.ARRIVED,)),
     ),
     "heaven-tx": (Call("writev", (End.ARRIVED,)),),
