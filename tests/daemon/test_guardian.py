@@ -83,10 +83,15 @@ def test_a_group_starts_and_stops_clean(in_network: InNetwork, tmp: Path) -> Non
     in_network(test)
 
 
-@pytest.mark.parametrize("duty", PROCESSES[Mode.TUNNEL])
-def test_all_end_loudly_when_one_dies(in_network: InNetwork, tmp: Path, duty: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "duty"), [(mode, duty) for mode in PROCESSES for duty in PROCESSES[mode]]
+)
+def test_all_end_loudly_when_one_dies(
+    in_network: InNetwork, tmp: Path, mode: Mode, duty: str
+) -> None:
     def test() -> None:
-        running = Running(tmp, text(tmp, 1), makers=MAKERS)
+        makers = dict.fromkeys(PROCESSES[mode], Idle) | {"control": control.make}
+        running = Running(tmp, text(tmp, 1, f"mode {mode}", "peer 127.0.0.1:9"), makers=makers)
         os.kill(running.processes[duty], signal.SIGKILL)
         assert running.wait() == 1
         assert f"[guardian]: {duty} exited (signal 9)\n" in running.log()

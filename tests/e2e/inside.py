@@ -12,7 +12,6 @@ import socket
 import struct
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import TypedDict
 
 from chancel.daemon.interface import Interface
@@ -210,91 +209,10 @@ def delete_interface(name: str) -> None:
         ip.link("del", index=socket.if_nametoindex(name))
 
 
-def collect(host: str, count: int) -> Generator[str, None, list[str]]:
-    """The next UDP payloads to an IPv6 address, in order. Yields once, listening.
-
-    Raises TimeoutError after a long silence.
-    """
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        sock.bind((host, PORT))
-        sock.settimeout(_PATIENCE_S)
-        yield "listening"
-        return [sock.recv(65535).hex() for _ in range(count)]
-
-
-def send_train(host: str, count: int, size: int) -> list[str]:
-    """Send that many payloads to an IPv6 address in one call, cut by the kernel or the device."""
-    payloads = [random.Random(number).randbytes(size) for number in range(count)]
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, size)
-        sock.sendto(b"".join(payloads), (host, PORT))
-    return [payload.hex() for payload in payloads]
-
-
-def forward_ipv6() -> None:
-    """Be a router of IPv6."""
-    Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
-
-
-def add_default_route6(interface: str, gateway: str) -> None:
-    """Send all IPv6 to a gateway."""
+def routes_to(network: str) -> int:
+    """How many routes there are to a network."""
     from pyroute2 import IPRoute
 
+    address = network.partition("/")[0]
     with IPRoute() as ip:
-        ip.route("add", dst="::/0", gateway=gateway, oif=socket.if_nametoindex(interface))
-
-
-def path_mtu(host: str) -> int:
-    """What the kernel knows of the way to an IPv6 address, bytes of IP packet."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.connect((host, PORT))
-        return sock.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
-
-
-def plug(interface: str, bridge: str) -> None:
-    """Make an interface a port of a bridge, and nothing else."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as ip:
-        index = socket.if_nametoindex(interface)
-        ip.flush_addr(index=index)
-        ip.link("set", index=index, master=socket.if_nametoindex(bridge))
-
-
-def addresses(interface: str) -> list[str]:
-    """All addresses of an interface."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as ip:
-        found = ip.get_addr(index=socket.if_nametoindex(interface))
-    return [address.get_attr("IFA_ADDRESS") for address in found]
-
-
-def send_frame(interface: str, ethertype: int, size: int, tag: int) -> None:
-    """Send everybody a frame of ``size`` bytes of payload, with a VLAN tag unless that is 0."""
-    header = b"\xff" * 6 + _OUR_MAC
-    if tag:
-        header += struct.pack("!HH", _ETH_P_8021Q, tag)
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-        sock.bind((interface, 0))
-        sock.send(header + struct.pack("!H", ethertype) + bytes(size))
-
-
-def hear_frame(interface: str) -> Generator[str, None, dict[str, int]]:
-    """The next frame that ``send_frame`` sent. Yields once, listening.
-
-    Raises TimeoutError after a long silence.
-    """
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as sock:
-        sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        sock.bind((interface, _ETH_P_ALL))
-        sock.settimeout(_PATIENCE_S)
-        yield "listening"
-        while True:
-            frame, control, _, _ = sock.recvmsg(4000, 100)
-            if frame[6:12] == _OUR_MAC:
-                ((_, _, aside),) = control
-                (tag,) = struct.unpack_from("=H", aside, 16)
-                (ethertype,) = struct.unpack_from("!H", frame, 12)
-                return {"ethertype": ethertype, "size": len(frame) - 14, "tag": tag}
+        return sum(route.get_attr("RTA_DST") == address for route in ip.get_routes())

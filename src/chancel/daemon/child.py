@@ -63,6 +63,8 @@ def run(
         status = 0
     except MachineError as error:
         log.error("%s", error)
+    except LinkClosed:
+        pass  # the guardian is gone, and the kernel is about to end us
     except NeighbourLied as lie:
         log.error("a neighbour lies: %s", lie)
     except Exception:
