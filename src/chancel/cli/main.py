@@ -33,11 +33,22 @@ class Entry(NamedTuple):
     module: str
     functions: tuple[str, ...]
     example: str | None = None
+    runs_another: bool = False
+    """Options end at the first other word: what follows are those of another program."""
 
 
 COMMANDS = {
     "run": Entry("Run tunnels.", "chancel.cli.run_command", ("run",)),
     "status": Entry("Show how tunnels are.", "chancel.cli.status_command", ("status",)),
+    "up": Entry("Start a tunnel by name.", "chancel.cli.up_commands", ("up",)),
+    "down": Entry("End a tunnel by name.", "chancel.cli.up_commands", ("down",)),
+    "list": Entry("List tunnels.", "chancel.cli.up_commands", ("list_",)),
+    "exec": Entry(
+        "Run a command whose only network is a tunnel.",
+        "chancel.cli.exec_command",
+        ("exec_",),
+        runs_another=True,
+    ),
     "add": Entry("Add a tunnel to a running group.", "chancel.cli.group_commands", ("add",)),
     "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),
     "trace": Entry("Watch a group at work; draw it.", "chancel.cli.trace_command", ("trace",)),
@@ -53,7 +64,7 @@ COMMANDS = {
 }
 
 LATER = frozenset(
-    {"up", "down", "list", "hymn", "ambry", "vicar", "exec", "share", "open", "inlet", "outlet"}
+    {"hymn", "ambry", "vicar", "share", "open", "inlet", "outlet"}
     | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "top", "map"}
 )
 """Commands whose names are promised; they come with later releases."""
@@ -108,7 +119,8 @@ def _program(chosen: str | None) -> typer.Typer:
             continue
         functions = _functions(entry)
         if entry.example is None:
-            program.command(name)(functions[0])
+            settings = {"allow_interspersed_args": not entry.runs_another}
+            program.command(name, context_settings=settings)(functions[0])
         else:
             program.add_typer(_group(entry, functions), name=name)
     return program

@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--config-dir",
+        metavar="DIR",
+        help="Where configurations are (also CHANCEL_CONFIG_DIR).",
+    ),
+]
+
 RuntimeDir = Annotated[
     Path | None,
     typer.Option(

@@ -64,7 +64,7 @@ def run(
     directory = places.make_dir(places.runtime_dir(runtime_dir))
     up = background.detach() if detached else _nobody_waits
     if detached or log is LogTo.SYSLOG:
-        _log_to_syslog()
+        log_to_syslog()
     return guardian.run(configs, directory, up, confinement)
 
 
@@ -72,14 +72,15 @@ def _configurations(path: Path) -> list[Path]:
     """The file, or every ``NAME.conf`` of the directory, in the order of their names."""
     if not path.is_dir():
         return [path]
-    found = sorted(path.glob("*.conf"))
+    found = places.configurations(path)
     if not found:
         problem = "no configuration in this directory (expected a NAME.conf for each tunnel)"
         raise ConfigError(str(path), None, None, problem)
     return found
 
 
-def _log_to_syslog() -> None:
+def log_to_syslog() -> None:
+    """Log to syslog from now on; on the terminal, say so if nobody listens."""
     syslog = logs.to_syslog()
     if not syslog.heard:
         typer.echo(

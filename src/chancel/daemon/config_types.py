@@ -139,6 +139,12 @@ class TunnelConfig:
             return payload - FRAME_BYTES
         return payload if self.tunnel6 is None else max(payload, MIN_MTU_IPV6)
 
+    def check_cell(self) -> None:
+        """Refuse a tunnel that a command can't have to itself. Raises :class:`ConfigError`."""
+        if self.tap:
+            problem = "an Ethernet brings no address for a command (expected no such line)"
+            raise self.refusal("tap", problem)
+
     def refusal(self, directive: str, problem: str, key: str | None = None) -> ConfigError:
         """An error at the place of ``directive``; ``key`` finds one of several such lines."""
         return ConfigError(

@@ -3,7 +3,8 @@
 One request is one line of JSON and so is each answer: ``{"ok": true, ...}``, or ``{"ok": false,
 "error": "one sentence"}``. The requests made here: ``{"do": "status"}``; ``{"do": "add", "name":
 FILE}`` together with the descriptor of an open configuration file; ``{"do": "remove", "instance":
-NAME}``; ``{"do": "trace"}``, whose answer brings a descriptor. A group knows ``{"do": "watch",
+NAME}``; ``{"do": "stop"}``; ``{"do": "trace"}`` and ``{"do": "enter"}``, whose answers bring
+descriptors. A group knows ``{"do": "watch",
 "interval_s": SECONDS}`` as well, for programs.
 """
 
@@ -13,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ MAX_ANSWER_BYTES = 16 << 20
 """An answer over many tunnels has about 2 KB for each; anything near this is no answer."""
 
 MAX_LINE_BYTES = 64 * 1024
+MAX_DESCRIPTORS = 2
 
 TIMEOUT_S = 10.0
 """A group answers at once; adding a tunnel takes it less than a second."""
@@ -106,6 +109,22 @@ def remove(group: Path, instance: str) -> Answer:
     return ask(group, {"do": "remove", "instance": instance})
 
 
+def enter(group: Path) -> list[int]:
+    """Descriptors of the group's cell, which are ours now (``cell.received``)."""
+    return _ask_for_descriptors(group, {"do": "enter"})
+
+
+def stop(group: Path) -> None:
+    """End a group, and wait until nothing of it is left."""
+    guardian = os.pidfd_open(ask(group, {"do": "status"})["group"]["pid"])
+    try:
+        ask(group, {"do": "stop"})
+        if not select.select([guardian], [], [], TIMEOUT_S)[0]:
+            raise LinkClosed(f"{_name(group)} was told to stop and does not end")
+    finally:
+        os.close(guardian)
+
+
 def ask(path: Path, request: dict[str, Any], descriptors: Iterable[int] = ()) -> Answer:
     """Send one request and return its answer.
 
@@ -124,17 +143,22 @@ def trace(path: Path) -> socket.socket:
 
     It ends for all when the socket is closed. Raises as :func:`ask` does.
     """
+    return socket.socket(fileno=_ask_for_descriptors(path, {"do": "trace"})[0])
+
+
+def _ask_for_descriptors(path: Path, request: dict[str, Any]) -> list[int]:
+    """Send one request whose answer comes with at least one descriptor. Raises as :func:`ask`."""
     with _conversation(path) as stream:
-        stream.sendall(b'{"do": "trace"}\n')
-        line, fds, _flags, _address = socket.recv_fds(stream, MAX_LINE_BYTES, 1)
+        stream.sendall(json.dumps(request).encode() + b"\n")
+        line, fds, _flags, _address = socket.recv_fds(stream, MAX_LINE_BYTES, MAX_DESCRIPTORS)
     with contextlib.ExitStack() as received:
         for fd in fds:
             received.callback(os.close, fd)
         _decode(line, _name(path))
         if not fds:
-            raise LinkClosed(f"{_name(path)} gave nothing to read the trace from")
+            raise LinkClosed(f"{_name(path)} agreed to {request['do']} without a descriptor")
         received.pop_all()
-    return socket.socket(fileno=fds[0])
+    return fds
 
 
 @contextlib.contextmanager

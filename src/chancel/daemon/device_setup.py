@@ -17,16 +17,20 @@ import select
 import signal
 import socket
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 from types import TracebackType
 from typing import NoReturn, Self
 
 from chancel.daemon import child, device, logs, netconf
-from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.cell import Cell
+from chancel.daemon.config_types import Network, TunnelConfig
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.link import MessageLink, make_link
 from chancel.daemon.linux import MachineError
 from chancel.errors import LinkClosed
+
+ANYWHERE: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 ANSWER_LIMIT_S = 30.0
 """Generous: a machine that was paused for seconds is no broken kernel."""
@@ -39,13 +43,13 @@ log = logging.getLogger("chancel.daemon")
 class SetUp:
     """The set-up process for these tunnels, for the length of a ``with`` block."""
 
-    def __init__(self, configs: Sequence[TunnelConfig]) -> None:
+    def __init__(self, configs: Sequence[TunnelConfig], cell: Cell | None = None) -> None:
         self._configs = configs
         ours, theirs = make_link()
         guardian = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _run(configs, theirs, guardian)
+            _run(configs, cell, theirs, guardian)
         theirs.close()
         self._link = MessageLink(ours)
 
@@ -91,15 +95,19 @@ class SetUp:
             self._link.close()
 
 
-def _run(configs: Sequence[TunnelConfig], end: socket.socket, guardian: int) -> NoReturn:
+def _run(
+    configs: Sequence[TunnelConfig], cell: Cell | None, end: socket.socket, guardian: int
+) -> NoReturn:
     """Be the set-up process, until the guardian closes the link or is gone. Never returns."""
     status = 1
     try:
         logs.setup(_NAME)
         child.settle(_NAME, guardian)
+        if cell is not None:
+            cell.enter_network()
         child.close_all_but(frozenset({end.fileno()}) | logs.descriptors())
         netconf.load_library()
-        _serve(configs, MessageLink(end))
+        _serve(configs, MessageLink(end), owns_network=cell is not None)
         status = 0
     except Exception:
         log.exception("failed")
@@ -107,11 +115,11 @@ def _run(configs: Sequence[TunnelConfig], end: socket.socket, guardian: int) -> 
         os._exit(status)
 
 
-def _serve(configs: Sequence[TunnelConfig], link: MessageLink) -> None:
+def _serve(configs: Sequence[TunnelConfig], link: MessageLink, *, owns_network: bool) -> None:
     with contextlib.suppress(LinkClosed):
         while (received := link.receive(blocking=True)) is not None:
             try:
-                made, interface = _make(configs[received[0]["make"]])
+                made, interface = _make(configs[received[0]["make"]], owns_network)
             except (MachineError, OSError) as error:
                 link.send({"error": str(error)})
                 continue
@@ -122,11 +130,11 @@ def _serve(configs: Sequence[TunnelConfig], link: MessageLink) -> None:
             interface.close()
 
 
-def _make(config: TunnelConfig) -> tuple[Device, Interface]:
+def _make(config: TunnelConfig, owns_network: bool) -> tuple[Device, Interface]:
     made = device.open_device(config.instance, offload=config.offload, tap=config.tap)
     interface = Interface.here(made.name)
     try:
-        _configure(config)
+        _configure(config, (*config.routes, *(_defaults(config) if owns_network else ())))
     except (MachineError, OSError):
         os.close(made.fd)
         interface.wait_gone()
@@ -134,11 +142,15 @@ def _make(config: TunnelConfig) -> tuple[Device, Interface]:
     return made, interface
 
 
-def _configure(config: TunnelConfig) -> None:
+def _configure(config: TunnelConfig, routes: Sequence[Network]) -> None:
     mtu = config.device_mtu(config.mtu)
     if config.tap:
-        netconf.configure_tap(config.instance, config.bridge, mtu, config.routes)
+        netconf.configure_tap(config.instance, config.bridge, mtu, routes)
     else:
-        netconf.configure(
-            config.instance, config.tunnel, mtu, config.routes, tunnel6=config.tunnel6
-        )
+        netconf.configure(config.instance, config.tunnel, mtu, routes, tunnel6=config.tunnel6)
+
+
+def _defaults(config: TunnelConfig) -> list[Network]:
+    """Everything goes into the tunnel that has a cell to itself; what it doesn't carry is lost."""
+    own = [ANYWHERE[address.version] for address in (config.tunnel, config.tunnel6) if address]
+    return [network for network in own if network not in config.routes]

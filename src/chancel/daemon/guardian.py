@@ -24,6 +24,7 @@ from pathlib import Path
 
 from chancel.daemon import config, ctl_socket, logs, places, privileges, sandbox, topology
 from chancel.daemon.board import MAX_TUNNELS
+from chancel.daemon.cell import Cell
 from chancel.daemon.child import Make
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
@@ -50,14 +51,16 @@ def run(
     runtime_dir: Path,
     up: Callable[[], None] = lambda: None,
     confinement: Sandbox = Sandbox.ON,
+    cell: Cell | None = None,
 ) -> int:
     """Carry these tunnels until a signal comes or a process dies; returns the exit status.
 
-    ``up`` is called once all of them are there. Raises :class:`ChancelError` when they can't be
-    had; then nothing of them is left.
+    ``up`` is called once all of them are there. Their devices are made in the ``cell``, or else in
+    our own network. Raises :class:`ChancelError` when they can't be had; then nothing of them is
+    left.
     """
     check(configs)
-    return serve(configs, runtime_dir, load_duties(configs[0].mode), up, confinement)
+    return serve(configs, runtime_dir, load_duties(configs[0].mode), up, confinement, cell)
 
 
 def check(configs: Sequence[TunnelConfig]) -> None:
@@ -82,14 +85,15 @@ def serve(
     makers: Mapping[str, Make],
     up: Callable[[], None] = lambda: None,
     confinement: Sandbox = Sandbox.ON,
+    cell: Cell | None = None,
 ) -> int:
     """As :func:`run`, with duties of the caller's choice and files that were checked."""
     logs.setup(GUARDIAN)
     plan = sandbox.prepare(confinement, configs)
     gc.freeze()
-    with _signals() as signals, SetUp(configs) as setup:
+    with _signals() as signals, SetUp(configs, cell) as setup:
         group = Group(topology.of(configs[0].mode), makers, users_of(configs, makers), plan)
-        guardian = Guardian(group, runtime_dir, signals, plan)
+        guardian = Guardian(group, runtime_dir, signals, plan, cell)
         try:
             group.wait_ready()
             guardian.start(configs, setup)
@@ -135,8 +139,16 @@ def _signals() -> Iterator[socket.socket]:
 class Guardian:
     """Tunnels join and leave a group that runs."""
 
-    def __init__(self, group: Group, runtime_dir: Path, signals: socket.socket, plan: Plan) -> None:
+    def __init__(
+        self,
+        group: Group,
+        runtime_dir: Path,
+        signals: socket.socket,
+        plan: Plan,
+        cell: Cell | None,
+    ) -> None:
         self._group = group
+        self._cell = cell
         self._plan = plan
         self._runtime_dir = runtime_dir
         self._signals = signals
@@ -214,6 +226,8 @@ class Guardian:
 
     def _add_late(self, config: TunnelConfig) -> None:
         """Add to a group that runs: all or nothing."""
+        if self._cell is not None:
+            raise LocalProtocolError("this group has a network of its own, which takes no others")
         with SetUp([config]) as setup:
             tunnel = self.add(config, setup)
         try:
@@ -280,11 +294,26 @@ class Guardian:
                 self._add_late(added)
             case {"request": "remove", "instance": str(instance)}:
                 self.remove(instance)
+            case {"request": "stop"}:
+                self._loop.stop()
+            case {"request": "enter"}:
+                return self._let_in()
             case {"request": "trace"}:
                 return [self._trace()]
             case _:
-                raise LocalProtocolError("expected add with a descriptor, remove, or trace")
+                raise LocalProtocolError(
+                    "expected add with a descriptor, remove, stop, enter, or trace"
+                )
         return []
+
+    def _let_in(self) -> list[int]:
+        """Descriptors with which our user can move into the cell."""
+        if self._cell is None:
+            raise LocalProtocolError(
+                "its tunnels are on this machine's own network, where every program has them"
+                " (expected one that was started by chancel up without root, or by chancel exec)"
+            )
+        return [os.dup(fd) for fd in self._cell.descriptors()]
 
     def _trace(self) -> int:
         """Have each process tell what it does; returns the descriptor to read that from."""

@@ -14,13 +14,18 @@ def state(tunnel: dict[str, Any]) -> str:
     A pilgrim hears nothing, so a key to send with is all that can be told of it.
     """
     last_s = tunnel["rx"]["last_s"]
-    can_send, hears = tunnel["tx"]["spi"] is not None, tunnel["rx"]["spi"] is not None
+    has_key, hears = tunnel["tx"]["spi"] is not None, tunnel["rx"]["spi"] is not None
     lately = hears and last_s is not None and last_s < ONLINE_S
     match tunnel.get("mode", "tunnel"):
         case "pilgrim":
-            is_up = can_send
+            is_up = has_key
         case "shrine":
             is_up = lately
         case _:
-            is_up = can_send and lately
+            is_up = has_key and lately
     return "up" if is_up else "pending"
+
+
+def can_send(tunnel: dict[str, Any]) -> bool:
+    """Whether it has what it takes to send, which a shrine never does."""
+    return tunnel["tx"]["spi"] is not None or tunnel.get("mode") == "shrine"

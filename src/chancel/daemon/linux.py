@@ -16,6 +16,15 @@ from chancel.errors import ChancelError
 
 CLONE_NEWNET = 0x4000_0000
 
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 1 << 14
+MS_PRIVATE = 1 << 18
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
@@ -121,6 +130,14 @@ def map_memory(memory: int, size: int, *, writable: bool) -> memoryview:
     return view if writable else view.toreadonly()
 
 
+def mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:
+    """mount(2). Raises OSError that names the target."""
+    arguments = (source.encode(), os.fsencode(target), kind.encode() or None)
+    if _libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() or None) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"mount: {os.strerror(code)}", str(target))
+
+
 def watch_directory(path: Path) -> int:
     """An inotify descriptor, non-blocking, readable when a name appears there. Raises OSError."""
     watch: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -132,6 +149,11 @@ def watch_directory(path: Path) -> int:
         os.close(watch)
         raise OSError(code, os.strerror(code), str(path))
     return watch
+
+
+def setns(namespace: int, kind: int) -> None:
+    """setns(2): move into an existing namespace of that ``CLONE_…`` kind. Raises OSError."""
+    _call("setns", ctypes.c_int(namespace), ctypes.c_int(kind))
 
 
 @contextlib.contextmanager
@@ -146,6 +168,6 @@ def empty_network() -> Iterator[int]:
         try:
             yield home
         finally:
-            _call("setns", ctypes.c_int(home), ctypes.c_int(CLONE_NEWNET))
+            setns(home, CLONE_NEWNET)
     finally:
         os.close(home)

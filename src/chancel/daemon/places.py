@@ -1,4 +1,4 @@
-"""Where the daemon keeps what lives as long as it does: the sockets ``NAME.ctl``.
+"""Where the daemon finds configurations, and keeps what lives as long as it does (``NAME.ctl``).
 
 Root of the machine has ``/run/hymn``, as the reference; everybody else, and root of a mere user
 namespace, a directory of their own. Nobody but its owner may enter it: who can connect to a
@@ -17,6 +17,10 @@ from chancel.errors import ConfigError
 ENVIRONMENT = "CHANCEL_RUNTIME_DIR"
 
 SYSTEM_DIR = Path("/run/hymn")
+
+CONFIG_ENVIRONMENT = "CHANCEL_CONFIG_DIR"
+SYSTEM_CONFIG_DIR = Path("/etc/hymn")
+CONFIG_SUFFIX = ".conf"
 
 CONTROL_SUFFIX = ".ctl"
 METRICS_SUFFIX = ".metrics"
@@ -57,6 +61,37 @@ def runtime_dir(chosen: Path | None = None, environ: Mapping[str, str] = os.envi
         return Path(environ["HOME"]) / ".local/state/chancel/run"
     problem = f"needed, as there is no home directory (expected DIR, or {ENVIRONMENT})"
     raise ConfigError("--runtime-dir", None, None, problem)
+
+
+def config_dir(chosen: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The directory of configurations; ``chosen`` on the command line wins.
+
+    Raises :class:`ConfigError` when nothing says where it is.
+    """
+    if chosen is not None:
+        return chosen
+    if environ.get(CONFIG_ENVIRONMENT):
+        return Path(environ[CONFIG_ENVIRONMENT])
+    if is_machine_root():
+        return SYSTEM_CONFIG_DIR
+    if environ.get("XDG_CONFIG_HOME"):
+        return Path(environ["XDG_CONFIG_HOME"]) / "chancel"
+    if environ.get("HOME"):
+        return Path(environ["HOME"]) / ".config/chancel"
+    problem = f"needed, as there is no home directory (expected DIR, or {CONFIG_ENVIRONMENT})"
+    raise ConfigError("--config-dir", None, None, problem)
+
+
+def configuration(directory: Path, name: str) -> Path:
+    """The path of ``NAME.conf``. Raises :class:`ConfigError` for what is no name."""
+    if not name or "/" in name:
+        raise ConfigError("NAME", None, None, f"{name!r} (expected the name of a tunnel)")
+    return directory / f"{name}{CONFIG_SUFFIX}"
+
+
+def configurations(directory: Path) -> list[Path]:
+    """Every ``NAME.conf`` in the directory, sorted; none when there is no directory."""
+    return sorted(directory.glob(f"*{CONFIG_SUFFIX}"))
 
 
 def check_dir(path: Path) -> None:

@@ -45,7 +45,7 @@ def load_library() -> Any:
     except (ImportError, RuntimeError) as error:
         raise MachineError(
             "libseccomp is not installed (Debian: apt-get install libseccomp2; Fedora: dnf install"
-            " libseccomp; to run without system call filters: --sandbox=off)"
+            " libseccomp; without system call filters: chancel run --sandbox=off)"
         ) from error
     return pyseccomp
 
@@ -74,7 +74,7 @@ def for_duty(name: str, ends: Mapping[End, Iterable[int]], *, report: bool = Fal
     if not report:
         for refused in refused_to(name):
             filtering.add_rule(library.ERRNO(errno.EPERM), refused)
-    return _compile(filtering)
+    return compiled(filtering)
 
 
 def for_guardian() -> bytes:
@@ -83,7 +83,7 @@ def for_guardian() -> bytes:
     filtering = library.SyscallFilter(library.ALLOW)
     for name in GUARDIAN_KILLED:
         filtering.add_rule(library.KILL_PROCESS, name)
-    return _compile(filtering)
+    return compiled(filtering)
 
 
 def load(program: bytes, *, report: bool = False) -> int | None:
@@ -134,7 +134,8 @@ def _arguments(call: Call, ends: Mapping[End, Iterable[int]]) -> list[list[Any]]
     return rules
 
 
-def _compile(filtering: Any) -> bytes:
+def compiled(filtering: Any) -> bytes:
+    """A filter's program, for :func:`load`. Other instruction sets than the machine's are fatal."""
     library = load_library()
     filtering.set_attr(library.Attr.CTL_OPTIMIZE, _BINARY_TREE)
     filtering.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from chancel.daemon.namespaces import refusal
 from chancel.errors import ChancelError
 
 CLONE_NEWUTS = 0x0400_0000
@@ -74,7 +74,7 @@ def found() -> int | None:
         except PermissionError:
             pass  # root of a container without CAP_SYS_ADMIN: as poor as any other user
         except OSError as error:
-            raise LabError(_refusal(error)) from error
+            raise LabError(refusal(error)) from error
         else:
             return None
     uid, gid = os.geteuid(), os.getegid()
@@ -84,35 +84,8 @@ def found() -> int | None:
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     except OSError as error:
-        raise LabError(_refusal(error)) from error
+        raise LabError(refusal(error)) from error
     return _open("user")
-
-
-def _refusal(error: OSError) -> str:
-    """Why the kernel forbids user namespaces, and the one command that allows them."""
-    settings = {
-        "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),
-        "kernel.unprivileged_userns_clone": ("0", "1"),
-        "user.max_user_namespaces": ("0", "65536"),
-    }
-    for name, (forbidding, allowing) in settings.items():
-        path = Path("/proc/sys") / name.replace(".", "/")
-        with contextlib.suppress(OSError):
-            if path.read_text().strip() == forbidding:
-                return (
-                    f"this machine forbids user namespaces ({name} = {forbidding}); "
-                    f"allow them with: sudo sysctl -w {name}={allowing}"
-                )
-    if error.errno == errno.ENOSPC:
-        return (
-            "too many namespaces exist; raise the limits with: "
-            "sudo sysctl -w user.max_user_namespaces=65536 user.max_net_namespaces=65536"
-        )
-    return (
-        f"this machine forbids user namespaces ({error.strerror}), usually because of a "
-        "container's seccomp profile; in Docker, start the container with: "
-        "--security-opt seccomp=unconfined"
-    )
 
 
 def create_host(name: str) -> HostNamespaces:
@@ -122,7 +95,7 @@ def create_host(name: str) -> HostNamespaces:
         try:
             unshare(CLONE_NEWNET | CLONE_NEWUTS)
         except OSError as error:
-            raise LabError(_refusal(error)) from error
+            raise LabError(refusal(error)) from error
         socket.sethostname(name)
         return HostNamespaces(net=_open("net"), uts=_open("uts"))
 

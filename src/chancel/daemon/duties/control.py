@@ -118,11 +118,11 @@ class Control:
                     self._forward(client, {"request": "add", "name": name})
                 case {"do": "remove", "instance": str(instance)} if _is_short(instance):
                     self._forward(client, {"request": "remove", "instance": instance})
-                case {"do": "trace"}:
-                    self._forward(client, {"request": "trace"})
+                case {"do": "trace" | "enter" | "stop" as request}:
+                    self._forward(client, {"request": request})
                 case _:
                     raise LocalProtocolError(
-                        "expected status, watch with interval_s, trace,"
+                        "expected status, watch with interval_s, trace, enter, stop,"
                         " add with name and a descriptor, or remove with instance"
                     )
         except LocalProtocolError as error:
