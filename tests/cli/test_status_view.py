@@ -159,3 +159,20 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_scaled_numbers(number: float, text: str) -> None:
     assert words.scaled(number, "B") == text
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "landlock", "said"),
+    [
+        ("on", 6, None),
+        ("on", 0, "group 7: this kernel has no Landlock: filters alone close files"),
+        ("off", 0, "group 7: not confined (--sandbox=off)"),
+        ("log", 0, "group 7: not confined (--sandbox=log)"),
+    ],
+)
+def test_a_group_that_is_not_confined(sandbox: str, landlock: int, said: str | None) -> None:
+    group = RECORDED["group"] | {"pid": 7, "sandbox": sandbox, "landlock": landlock}
+    assert words.confinement(group) == said
+    for tunnels in ([UP], [UP] * 5):
+        text = drawn({"tunnels": tunnels, "groups": [group]})
+        assert ("confined" in text or "no Landlock" in text) == (said is not None)

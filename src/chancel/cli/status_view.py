@@ -25,10 +25,12 @@ def render(answer: dict[str, Any]) -> RenderableType:
     silent = [Text(f"down: {sentence}", "red") for sentence in answer.get("silent", ())]
     if not tunnels:
         return Group(*(silent or [Text("no tunnel is running")]))
+    running = answer.get("groups", ())
+    open_ = [Text(said, "bold yellow") for each in running if (said := words.confinement(each))]
     if len(tunnels) > MAX_PANELS:
-        return Group(_overview(tunnels), *silent)
-    groups = [_group(group) for group in answer.get("groups", ())]
-    return Group(*[_panel(tunnel) for tunnel in tunnels], *groups, *silent)
+        return Group(_overview(tunnels), *open_, *silent)
+    groups = [_group(group) for group in running]
+    return Group(*[_panel(tunnel) for tunnel in tunnels], *groups, *open_, *silent)
 
 
 def state_text(tunnel: dict[str, Any]) -> Text:

@@ -56,3 +56,13 @@ def rate(bits_per_s: float, packets_per_s: float) -> str:
     if not packets_per_s:
         return "idle"
     return f"{scaled(bits_per_s, 'bit/s')}, {scaled(packets_per_s, 'pkt/s')}"
+
+
+def confinement(group: dict[str, Any]) -> str | None:
+    """What of the sandbox is missing in a group; nothing is said of a whole one."""
+    match group:
+        case {"sandbox": "on", "landlock": 0}:
+            return f"group {group['pid']}: this kernel has no Landlock: filters alone close files"
+        case {"sandbox": "off" | "log" as mode}:
+            return f"group {group['pid']}: not confined (--sandbox={mode})"
+    return None

@@ -109,9 +109,7 @@ DUTIES: dict[str, tuple[Call, ...]] = {
     "confess": (),
     "heaven-rx": (
         Call("readv", (End.ARRIVED,)),
-        # a packet socket in place of TAP, which tells of VLAN tags apart
-        Call("getsockname", (End.ARRIVED,)),
-        Call("recvmsg", (End.ARRIVED,)),
+        Call("recvmsg", (End.ARRIVED,)),  # a packet socket for TAP: VLAN tags come apart
     ),
     "heaven-tx": (Call("writev", (End.ARRIVED,)),),
     "purgatory-rx": (Call("getsockopt", (End.ARRIVED,)), Call("recvmsg", (End.ARRIVED,))),
