@@ -50,6 +50,19 @@ def test_systemd_finds_nothing_wrong(unit: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@needs_systemd
+def test_systemd_finds_nothing_wrong_with_a_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    text = (UNITS / "user/chancel@.service").read_text()
+    (tmp_path / "chancel@.service").write_text(text.replace("%h/.local/bin/chancel", "/bin/true"))
+    unit = str(tmp_path / "chancel@home.service")
+    command = ["systemd-analyze", "--user", "verify", "--man=no", unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_one_tunnel_has_the_limits_of_a_group() -> None:
     group, one = (read(UNITS / name) for name in SYSTEM_UNITS)
     assert {key for key in group | one if group[key] != one[key]} == {"Description", "ExecStart"}
