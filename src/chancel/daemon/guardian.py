@@ -219,7 +219,7 @@ class Guardian:
         log.info(
             "tunnel added tunnel=%s address=%s local=%s",
             config.instance,
-            config.tunnel,
+            config.tunnel or "none",
             tunnel.local,
         )
         return tunnel
