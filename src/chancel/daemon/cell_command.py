@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -113,8 +114,9 @@ def _execute(words: Sequence[str]) -> int:
     try:
         os.execvpe(words[0], [*words], cell_view.environment(os.environ))  # noqa: S606 - asked for
     except OSError as error:
-        _complain(f"{words[0]}: {error.strerror}")
-        return NOT_FOUND if error.errno == errno.ENOENT else CANNOT_RUN
+        is_missing = error.errno == errno.ENOENT or shutil.which(words[0], os.F_OK) is None
+        _complain(f"{words[0]}: {'not found' if is_missing else error.strerror}")
+        return NOT_FOUND if is_missing else CANNOT_RUN
 
 
 def _give_up_rights() -> None:
