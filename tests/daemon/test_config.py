@@ -241,6 +241,14 @@ FAMILIES = [
     ),
     ("route fd00::1/64", "'fd00::1/64' has host bits set (expected fd00::/64)"),
     ("accept 10.1.0.1", "'10.1.0.1' is missing a netmask (expected ip/length)"),
+    (
+        "\n".join(f"accept fd00:{number:x}::/32" for number in range(513)),
+        "t.conf:513: accept: one network too many (expected at most 512)",
+    ),
+    (
+        "\n".join(f"route 10.{number >> 8}.{number & 255}.0/24" for number in range(513)),
+        "t.conf:513: route: one network too many (expected at most 512)",
+    ),
     # users, files
     ("run bless root", "t.conf:1: run: 'bless root' is invalid (expected PROCESS as USER)"),
     ("run priest as root", "t.conf:1: run: process 'priest' is unknown (expected control, pur"),

@@ -55,7 +55,9 @@ def test_descriptors_travel_and_are_not_inherited() -> None:
     os.close(reading)
 
 
-@pytest.mark.parametrize("nonsense", [b"[]", b"null", b"{", b"\xff"])
+@pytest.mark.parametrize(
+    "nonsense", [b"[]", b"null", b"{", b"\xff", b"[" * 5000, '{"a": 1}'.encode("utf-32-be")]
+)
 def test_what_is_no_object_stops_the_receiver(nonsense: bytes) -> None:
     ours, theirs = make_link()
     ours.send(nonsense)

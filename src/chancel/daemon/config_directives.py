@@ -44,6 +44,10 @@ MAX_INTERFACE_CHARS = 15
 MTU_RANGE = (576, 1522)
 """Of a number in a ``tunnel`` line; what the other lines leave of it is checked after the last."""
 
+MAX_NETWORKS = 512
+"""Of each kind. Every inner packet is compared with all of them, until its addresses are known, and
+the processes are told of them in one message."""
+
 LATER_MODES = ("cathedral", "liturgy")
 
 ALL_PROCESSES = (
@@ -223,6 +227,7 @@ def _route(draft: Draft, value: str) -> None:
     first = draft.lines.get(f"route {network}")
     if first is not None:
         raise Refused(f"{network} is already routed by line {first} (expected once)")
+    _check_room(draft.routes)
     draft.routes.append(network)
     draft.lines[f"route {network}"] = draft.line
 
@@ -230,7 +235,13 @@ def _route(draft: Draft, value: str) -> None:
 def _accept(draft: Draft, value: str) -> None:
     network = values.network(value, strict=False)
     if network not in draft.accepts:
+        _check_room(draft.accepts)
         draft.accepts.append(network)
+
+
+def _check_room(networks: list[Network]) -> None:
+    if len(networks) >= MAX_NETWORKS:
+        raise Refused(f"one network too many (expected at most {MAX_NETWORKS})")
 
 
 def _run(draft: Draft, value: str) -> None:

@@ -83,7 +83,7 @@ class CtlServer(StreamServer):
 def _decode_untrusted(line: bytes) -> Request | None:
     """A request, or ``None`` for anything that is no JSON object."""
     with contextlib.suppress(ValueError, RecursionError):
-        request = json.loads(line)
+        request = json.loads(line.decode())  # bytes might be UTF-32, which would be imported
         if isinstance(request, dict):
             return request
     return None

@@ -43,6 +43,9 @@ from chancel.errors import ChancelError, LocalProtocolError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
+TOLD_INTERVAL_S = 60.0
+"""What users can ask for without end is told at most once in this time."""
+
 log = logging.getLogger("chancel.daemon")
 
 
@@ -156,6 +159,7 @@ class Guardian:
         self._next = 0
         self._loop = Loop()
         self._metrics: Path | None = None
+        self._told = logs.RateLimit(TOLD_INTERVAL_S)
 
     def start(self, configs: Sequence[TunnelConfig], setup: SetUp) -> None:
         """Add the first tunnels. Raises :class:`ChancelError`."""
@@ -322,7 +326,7 @@ class Guardian:
             for name in self._group.topology.duties:
                 if name != "control":  # carries nothing, and sees what it tells in the boards
                     self._group.tell(name, {"do": "trace"}, [writing.fileno()])
-        log.info("trace began")
+        self._told.log(log, logging.INFO, "trace", time.monotonic(), "trace began")
         return reading.detach()
 
     def _adopt_mtus(self) -> None:

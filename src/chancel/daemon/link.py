@@ -117,7 +117,7 @@ class MessageLink:
 
 def _decode(data: bytes) -> dict[str, Any] | None:
     try:
-        message = json.loads(data)
+        message = json.loads(data.decode())  # bytes might be UTF-32, which would be imported
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None

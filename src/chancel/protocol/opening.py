@@ -132,17 +132,17 @@ class Opener:
         header = TrafficHeader.decode_untrusted(datagram)
         if datagram[16:HEADER_BYTES] != self.expected_flocks:
             raise RemoteProtocolError(Drop.FLOCK_MISMATCH)
-        refusal = RemoteProtocolError(Drop.UNKNOWN_SPI)
+        reason = Drop.UNKNOWN_SPI  # and no exception: kept here, it would be a cycle with our frame
         for slot in self._candidates(header.spi):
             try:
                 plaintext = _decrypt_untrusted(slot, header, datagram)
             except RemoteProtocolError as error:
-                refusal = error
+                reason = error.reason
             else:
                 slot.window.mark(header.packet_number)
                 self.authenticated(slot, now, 1)
                 return Opened(*split_tail_untrusted(plaintext))
-        raise refusal
+        raise RemoteProtocolError(reason)
 
     def authenticated(self, slot: Slot, now: float, count: int) -> None:
         """``count`` packets under the slot's key were authentic, and are marked in its window."""

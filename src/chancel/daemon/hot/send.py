@@ -81,7 +81,8 @@ class UdpSender:
                 self._call(memory[at:stop], run.size, count)
             except OSError as error:
                 if count > 1 and error.errno in _NO_TRAIN:
-                    step, refusal = 1, error  # the rest of the run goes out one by one
+                    step = 1  # the rest of the run goes out one by one
+                    refusal = error.with_traceback(None)  # or it would be a cycle with our frame
                     continue
                 self._refused(error, count)
             else:

@@ -14,19 +14,21 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 
 _WORTH_KEEPING = 8
-_MAX_KEPT = 128
-"""Lists kept per slot; with mixed traffic offsets vary without end, so the cache starts again."""
+_MAX_KEPT = 2048
+"""Views kept per slot, of 190 bytes each. With mixed traffic offsets vary without end, and whoever
+makes trains of tiny packets makes thousands of them at once: then the cache starts again."""
 
 
 class SlotView:
     """One slot as memory, as a numpy array, and as views of packets."""
 
-    __slots__ = ("_kept", "array", "memory")
+    __slots__ = ("_held", "_kept", "array", "memory")
 
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
         self.array: Bytes = np.frombuffer(memory, dtype=np.uint8)
         self._kept: dict[tuple[int, int, int, int], list[memoryview]] = {}
+        self._held = 0
 
     def packets(
         self, offset: int, stride: int, count: int, start: int, stop: int
@@ -40,11 +42,14 @@ class SlotView:
             ]
         key = (offset, stride, start, stop)
         views = self._kept.get(key)
-        if views is None:
-            if len(self._kept) >= _MAX_KEPT:
+        if views is None or len(views) < count:
+            more = count - (len(views) if views else 0)
+            if self._held + more > _MAX_KEPT:
                 self._kept.clear()
-            views = self._kept[key] = []
-        if len(views) < count:
+                self._held, more, views = 0, count, None
+            self._held += more
+            if views is None:
+                views = self._kept[key] = []
             memory = self.memory
             views.extend(
                 memory[at + start : at + stop]
