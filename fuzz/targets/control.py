@@ -35,6 +35,7 @@ _REQUESTS = (
     b'{"do": "remove", "instance": "t0"}\n',
     b'{"do": "watch", "interval_s": NaN}\n',
     b'{"do": "trace"}\n',
+    '{"do": "status"}'.encode("utf-32-be") + b"\n",
     b"GET /metrics HTTP/1.1\r\n\r\n",
     b"GET / HTTP/1.0\r\nX: " + b"x" * 5000,
 )

@@ -44,7 +44,7 @@ class _Group:
         self.children = {"control": child}
         self.told: list[dict[str, Any]] = []
 
-    def tell_control(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+    def tell_control(self, message: dict[str, Any], _fds: Sequence[int]) -> None:
         self.told.append(message)
 
     def tell(self, name: str, message: dict[str, Any], fds: Sequence[int]) -> None:
