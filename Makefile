@@ -18,7 +18,7 @@ APART := tests/root tests/interop
 export SANCTUM KYRKA SANCTUM_0920
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-root interop lint docs bench sim fuzz lock
+.PHONY: help setup demo test test-root interop lint docs bench sim fuzz fuzz-setup lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,19 +54,25 @@ bench: $(READY) ## the benchmark table (ARGS="--json exchange" for one section, 
 sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day
 	@$(PY) -m chancel.cli.main sim suite $(ARGS)
 
-fuzz: ## comes with a later release
-	@echo "make fuzz: comes with a later release (processes and sandbox)" >&2; exit 1
+fuzz: $(READY) ## look for input that breaks something (ARGS="offer --seconds 600", ARGS=campaign)
+	@$(PY) -m fuzz $(ARGS)
+
+fuzz-setup: $(READY) ## add atheris to .venv: make fuzz is then guided by coverage
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	    --only-binary :all: -r requirements-fuzz.lock
 
 # pip-compile of today knows no dependency groups, so it is handed the list itself.
-INPUTS := import tomllib; t = tomllib.load(open("pyproject.toml", "rb")); \
-    print(*t["project"]["dependencies"], *t["dependency-groups"]["dev"], sep="\n")
+PROJECT := import tomllib; t = tomllib.load(open("pyproject.toml", "rb"));
+INPUTS := $(PROJECT) print(*t["project"]["dependencies"], *t["dependency-groups"]["dev"], sep="\n")
+FUZZ_INPUTS := $(PROJECT) print(*t["dependency-groups"]["fuzz"], sep="\n")
+COMPILE = "$$tools/bin/pip-compile" - --quiet --generate-hashes --allow-unsafe --strip-extras \
+    --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(UPGRADE)
 
-lock: ## bring requirements.lock up to pyproject.toml (network; UPGRADE=--upgrade for newer ones)
+lock: ## bring requirements*.lock up to pyproject.toml (network; UPGRADE=--upgrade for newer ones)
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && $(PYTHON) -m venv "$$tools" && \
 	"$$tools/bin/pip" install --quiet --disable-pip-version-check pip-tools && \
-	$(PYTHON) -c '$(INPUTS)' | "$$tools/bin/pip-compile" - --output-file requirements.lock --quiet \
-	    --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
-	    --no-emit-trusted-host --no-emit-find-links $(UPGRADE)
+	$(PYTHON) -c '$(INPUTS)' | $(COMPILE) --output-file requirements.lock && \
+	$(PYTHON) -c '$(FUZZ_INPUTS)' | $(COMPILE) --output-file requirements-fuzz.lock
 
 # Two stamps, so that an edit of pyproject.toml installs only Chancel anew. A stamp is written last:
 # whatever was interrupted starts over. --only-binary: nothing a stranger wrote runs while installing.

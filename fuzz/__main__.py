@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         hint = "" if options.engine == "auto" else " as asked"
         print(
             f"atheris isn't installed: mutations without coverage{hint}"
-            f" ({sys.executable} -m pip install --group fuzz)"
+            " (make fuzz-setup installs it)"
         )
     outcomes = list(_run(options.targets or NAMES, engine, options.seconds, options.seed))
     if options.keep and engine == "coverage":
