@@ -162,6 +162,23 @@ def test_scaled_numbers(number: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sandbox", "landlock", "said"),
+    [
+        ("on", 6, None),
+        ("on", 0, "group 7: this kernel has no Landlock: filters alone close files"),
+        ("off", 0, "group 7: not confined (--sandbox=off)"),
+        ("log", 0, "group 7: not confined (--sandbox=log)"),
+    ],
+)
+def test_a_group_that_is_not_confined(sandbox: str, landlock: int, said: str | None) -> None:
+    group = RECORDED["group"] | {"pid": 7, "sandbox": sandbox, "landlock": landlock}
+    assert words.confinement(group) == said
+    for tunnels in ([UP], [UP] * 5):
+        text = drawn({"tunnels": tunnels, "groups": [group]})
+        assert ("confined" in text or "no Landlock" in text) == (said is not None)
+
+
+@pytest.mark.parametrize(
     ("changes", "line"),
     [
         ({"tunnel6": "fd77::1/64"}, "10.77.0.1/30, fd77::1/64 on office"),
