@@ -68,12 +68,14 @@ class Record:
 class HeavenRxRecord(Record):
     """heaven-rx: the MTU that discovery arrived at, and what was read from the device.
 
+    ``safe_mtu``: the largest payload that surely arrives on the path as it is now.
     ``mtu_lost_at``: when discovery last ended without any acknowledgement; 0.0 once there is one.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQdQd")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIQQdQd")
 
     mtu: int = 0
+    safe_mtu: int = 0
     packets: int = 0
     octets: int = 0
     heartbeat_at: float = 0.0
@@ -81,7 +83,7 @@ class HeavenRxRecord(Record):
     mtu_lost_at: float = 0.0
 
     def possible(self) -> bool:
-        return Record.possible(self) and self.mtu <= _LARGEST_MTU
+        return Record.possible(self) and max(self.mtu, self.safe_mtu) <= _LARGEST_MTU
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ _BOARDS = {
 }
 
 _RINGS = {
-    "heaven-rx": (GUARDIAN,),
+    "heaven-rx": (GUARDIAN, "purgatory-tx"),
     "bless": ("heaven-rx",),
     "confess": (ROLE, "purgatory-tx", "heaven-rx"),
     "heaven-tx": ("heaven-rx",),

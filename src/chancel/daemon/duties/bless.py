@@ -2,17 +2,21 @@
 
 In: the lane from heaven-rx and keys from chapel. Out: the lane to purgatory-tx. It has no
 descriptor but these. Without a key it drops everything; it owns the packet numbers, so no nonce is
-used twice, and throws a key away at its hard limits.
+used twice, and throws a key away at its hard limits. Packets that shall have one size (TFC) are
+filled here, where nothing passes by.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.hot.filling import GROWTH_BYTES
 from chancel.daemon.hot.seal import Nonces, seal_run
+from chancel.daemon.hot.tfc import filled
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.process import Process
@@ -28,6 +32,7 @@ from chancel.wire.traffic import TAIL_BYTES
 
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
+        self.fill_to = settings.mtu if settings.tfc else 0
         self.sealer = Sealer(settings.flocks, suite)
         self.has_key = False
         self.keys = 0
@@ -56,6 +61,9 @@ class Bless:
         self._in = process.readers["bless"]
         self._out = process.writers["purgatory"]
         self._views_in, self._views_out = SlotViews(), SlotViews()
+        self._target: SlotView | None = None
+        self._sealed: list[Run] = []
+        self._fill = SlotView(memoryview(bytearray(self._out.slot_bytes)))
         self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
@@ -95,31 +103,58 @@ class Bless:
             return
         now = time.monotonic()
         source = self._views_in.of(batch.slot, batch.memory)
-        target: SlotView | None = None
-        sealed: list[Run] = []
-        at = 0
-        for run in batch.runs:
-            entry = self._tunnels.get(run.tunnel)
+        for tunnel, runs in itertools.groupby(batch.runs, lambda run: run.tunnel):
+            entry = self._tunnels.get(tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
-            reservation = entry.sealer.reserve(run.packets, now)
-            if reservation is None:
-                if entry.has_key:
-                    entry.has_key = False
-                    self._publisher.now(run.tunnel)  # expired just now: heaven-rx must know
-                else:
-                    self._publisher.later(run.tunnel)
-                continue
-            target = target or self._views_out.of(*self._out.wait_slot())
-            _check_fits(run, at, len(target.memory))
-            out = seal_run(reservation, self._nonces, source, run, target, at)
-            sealed.append(out)
-            at = -(-out.end // 16) * 16
-            entry.bytes += out.end - out.offset
-            self._publisher.later(run.tunnel)
+            if entry.fill_to:
+                for run in self._filled(entry, source, runs):
+                    self._seal_run(entry, self._fill, run, now)
+                    self._send()
+            else:
+                for run in runs:
+                    self._seal_run(entry, source, run, now)
         self._in.release(batch)
-        if sealed:
-            self._out.send(sealed)
+        self._send()
+
+    def _seal_run(self, entry: _Tunnel, source: SlotView, run: Run, now: float) -> None:
+        reservation = entry.sealer.reserve(run.packets, now)
+        if reservation is None:
+            if entry.has_key:
+                entry.has_key = False
+                self._publisher.now(run.tunnel)  # expired just now: heaven-rx must know
+            else:
+                self._publisher.later(run.tunnel)
+            return
+        target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
+        at = -(-self._sealed[-1].end // 16) * 16 if self._sealed else 0
+        _check_fits(run, at, len(target.memory))
+        out = seal_run(reservation, self._nonces, source, run, target, at)
+        self._sealed.append(out)
+        entry.bytes += out.end - out.offset
+        self._publisher.later(run.tunnel)
+
+    def _filled(self, entry: _Tunnel, source: SlotView, runs: Iterable[Run]) -> Iterator[Run]:
+        """The packets of a tunnel, all as long as its MTU; as many at once as one slot holds."""
+        room = self._out.slot_bytes // (entry.fill_to + TAIL_BYTES + GROWTH_BYTES)
+        return filled(source, self._fitting(entry, runs), self._fill, entry.fill_to, room)
+
+    def _fitting(self, entry: _Tunnel, runs: Iterable[Run]) -> Iterator[Run]:
+        """What isn't larger than the MTU: somebody may have raised that of the device."""
+        for run in runs:
+            if run.last < TAIL_BYTES:
+                raise NeighbourLied("a packet of plaintext is shorter than its tail")
+            if run.size - TAIL_BYTES <= entry.fill_to:
+                yield run
+            else:
+                entry.sealer.drops[Drop.SEND_TOO_LARGE] += run.packets
+                self._publisher.later(run.tunnel)
+
+    def _send(self) -> None:
+        """Hand the slot over, if anything is in it."""
+        if self._sealed:
+            self._out.send(self._sealed)
+        self._target, self._sealed = None, []
 
 
 def _check_fits(run: Run, at: int, room: int) -> None:

@@ -13,7 +13,9 @@ from collections import Counter
 
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.hot.open import open_run, spi_of
+from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.seal import Nonces
+from chancel.daemon.hot.tfc import cut_run
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lane import LaneCopy
 from chancel.daemon.process import Process
@@ -21,6 +23,8 @@ from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import NOWHERE, ConfessRecord
 from chancel.daemon.run import Run, pack_address, unpack_address
 from chancel.daemon.settings import TunnelSettings
+from chancel.protocol.behaviour import CHANCEL
+from chancel.protocol.keeper import Mode
 from chancel.protocol.messages import EraseKeys
 from chancel.protocol.opening import Opener
 from chancel.wire.drop import Drop
@@ -32,7 +36,9 @@ log = logging.getLogger("chancel.daemon")
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
         self.instance = settings.instance
-        self.opener = Opener(settings.flocks, suite)
+        self.tfc = settings.tfc
+        behaviour = CHANCEL.one_way() if settings.mode is Mode.SHRINE else CHANCEL
+        self.opener = Opener(settings.flocks, suite, behaviour)
         self.bytes = 0
         self.peer = pack_address(settings.peer) if settings.peer else NOWHERE
         self.peer_at = self.moved_at = 0.0
@@ -85,6 +91,13 @@ class Confess:
         self._source = SlotView(self._copy.memory)
         self._out = process.writers["heaven"]
         self._views_out = SlotViews()
+        self._target: SlotView | None = None
+        self._opened: list[Run] = []
+        self._padded = SlotView(memoryview(bytearray(self._out.slot_bytes)))
+        self._packing = Packing(
+            lambda: self._views_out.of(*self._out.wait_slot()),
+            lambda _slot, runs: self._out.send(runs),
+        )
         self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
@@ -133,31 +146,51 @@ class Confess:
         if runs_in is None:
             return
         now = time.monotonic()
-        source = self._source
-        target: SlotView | None = None
-        opened: list[Run] = []
-        at = 0
         for run in runs_in:
             entry = self._tunnels.get(run.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
-            target = target or self._views_out.of(*self._out.wait_slot())
             entry.opener.wake(now)
-            if entry.opener.lookup(spi_of(source, run)) is None:
+            if entry.opener.lookup(spi_of(self._source, run)) is None:
                 # Its key can be on the link still: this batch came by another way.
                 self._take_keys()
-            runs = open_run(entry.opener, self._nonces, source, run, target, at, now)
-            opened += runs
-            if runs:
-                at = -(-runs[-1].end // 16) * 16
+            runs = (
+                self._open_padded(entry, run, now) if entry.tfc else self._open_run(entry, run, now)
+            )
             entry.bytes += _inner_bytes(runs)
             if runs and entry.urgent(run.source, now):
                 self._publisher.now(run.tunnel)
                 self._schedule()
             else:
                 self._publisher.later(run.tunnel)
-        if opened:
-            self._out.send(opened)
+        self._send()
+        self._packing.finish()
+
+    def _open_run(self, entry: _Tunnel, run: Run, now: float) -> list[Run]:
+        """Open a run into the slot at hand."""
+        self._packing.finish()
+        target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
+        at = -(-self._opened[-1].end // 16) * 16 if self._opened else 0
+        runs = open_run(entry.opener, self._nonces, self._source, run, target, at, now)
+        self._opened += runs
+        return runs
+
+    def _open_padded(self, entry: _Tunnel, run: Run, now: float) -> list[Run]:
+        """Open a run whose packets have one size, and cut them: any number of runs comes of it."""
+        self._send()
+        runs = open_run(entry.opener, self._nonces, self._source, run, self._padded, 0, now)
+        for opened in runs:
+            if opened.next == NEXT_INNER:
+                cut_run(self._padded, opened, self._packing, entry.opener.drops)
+            else:
+                self._packing.add_run(self._padded, opened)
+        return runs
+
+    def _send(self) -> None:
+        """Hand the slot over, if anything is in it."""
+        if self._opened:
+            self._out.send(self._opened)
+        self._target, self._opened = None, []
 
 
 def _inner_bytes(runs: list[Run]) -> int:

@@ -49,6 +49,7 @@ class _Tunnel:
         reader = self.reader
         record = HeavenRxRecord(
             self.graces.mtu,
+            self.graces.safe_mtu,
             reader.packets,
             reader.bytes,
             self.heartbeat_at,
@@ -149,6 +150,7 @@ class HeavenRx:
                 self._process.record(name, tunnel)
                 for name in ("bless", "confess", "heaven-tx", "keeper")
             )
+            safe_mtu = entry.graces.safe_mtu
             if bless:
                 entry.see_keys(bless, now)
             if heaven_tx:
@@ -157,6 +159,8 @@ class HeavenRx:
             if peer != entry.peer:
                 entry.peer = peer
                 entry.graces.path_changed(now)
+            if entry.graces.safe_mtu != safe_mtu:
+                self._publisher.now(tunnel)
             entry.graces.wake(now)
             self._send_graces(tunnel, entry, now)
         self._schedule()

@@ -1,23 +1,45 @@
 """purgatory-rx: receives ciphertext from the network.
 
-In: the UDP sockets. Out: the lane to confess (traffic) and the lane to chapel (offers). It holds no
-key and believes nothing; it only tells offers from traffic. What chapel can't take is dropped here,
-so that a flood of offers never holds up traffic.
+In: the UDP sockets. Out: the lane to confess (traffic) and the lane to the keeper (offers). It
+holds no key but, where datagrams are masked, that of the mask, from the keeper. It believes
+nothing: it takes masks off and tells offers from traffic. What the keeper can't take is dropped
+here, so that a flood of offers never holds up traffic.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
+from functools import partial
 
+from chancel.crypto.system import SystemSuite
+from chancel.daemon import masks
+from chancel.daemon.hot.masking import unwrap_run
+from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.receive import UdpReceiver, drain, split_offers
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import PurgatoryRecord
-from chancel.daemon.run import Run
+from chancel.daemon.run import MAX_RUNS, Run
 from chancel.daemon.settings import TunnelSettings
+from chancel.protocol.masking import Mask
+from chancel.protocol.messages import InstallMask
 from chancel.wire.drop import Drop
+
+
+class _Tunnel:
+    def __init__(self, settings: TunnelSettings, fd: int) -> None:
+        self.settings = settings
+        self.receiver = UdpReceiver(socket.socket(fileno=fd))
+        self.is_masked = masks.is_masked(settings)
+        self.mask: Mask | None = None
+
+    def snapshot(self) -> tuple[PurgatoryRecord, Counter[Drop]]:
+        """The board's entry."""
+        receiver = self.receiver
+        record = PurgatoryRecord(receiver.datagrams, receiver.bytes, receiver.calls)
+        return record, Counter(receiver.drops)
 
 
 class PurgatoryRx:
@@ -25,24 +47,28 @@ class PurgatoryRx:
 
     def __init__(self, process: Process) -> None:
         self._loop = process.loop
+        self._suite = SystemSuite()
+        self._masks = process.key_links["receive-mask"]
         self._traffic = process.writers["confess"]
         self._offers = process.writers["keeper"]
         self._views = SlotViews()
+        self._masked = SlotView(memoryview(bytearray(self._traffic.slot_bytes)))
         self._publisher = Publisher(process)
-        self._receivers: dict[int, UdpReceiver] = {}
+        self._tunnels: dict[int, _Tunnel] = {}
+        self._early: dict[int, InstallMask] = {}
+        self._loop.add(self._masks, self._take_masks)
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
-        receiver = self._receivers[tunnel] = UdpReceiver(socket.socket(fileno=fds[0]))
-
-        def snapshot() -> tuple[PurgatoryRecord, Counter[Drop]]:
-            record = PurgatoryRecord(receiver.datagrams, receiver.bytes, receiver.calls)
-            return record, Counter(receiver.drops)
-
-        self._publisher.add(tunnel, settings.instance, snapshot)
-        self._loop.add(receiver.udp, lambda: self._receive(tunnel))
+        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0])
+        self._take_masks()
+        early = self._early.pop(tunnel, None)
+        if early is not None:
+            entry.mask = masks.make_mask(settings, early, self._suite)
+        self._publisher.add(tunnel, settings.instance, entry.snapshot)
+        self._loop.add(entry.receiver.udp, lambda: self._receive(tunnel))
 
     def remove(self, tunnel: int) -> None:
-        receiver = self._receivers.pop(tunnel)
+        receiver = self._tunnels.pop(tunnel).receiver
         self._loop.remove(receiver.udp)
         self._publisher.remove(tunnel)
         receiver.udp.close()
@@ -53,12 +79,40 @@ class PurgatoryRx:
     def wake(self, now: float) -> None:
         self._publisher.flush(now)
 
+    def _take_masks(self) -> None:
+        while (received := self._masks.receive()) is not None:
+            tunnel, command = received
+            entry = self._tunnels.get(tunnel)
+            if not isinstance(command, InstallMask):
+                continue
+            if entry is None:
+                self._early[tunnel] = command  # the keeper knows of a tunnel before we do
+            else:
+                entry.mask = masks.make_mask(entry.settings, command, self._suite)
+
     def _receive(self, tunnel: int) -> None:
-        receiver = self._receivers[tunnel]
-        slot = self._views.of(*self._traffic.wait_slot())
+        entry = self._tunnels[tunnel]
         runs: list[Run] = []
-        drain(receiver, slot, runs, 0, tunnel)
         self._publisher.later(tunnel)
+        if not entry.is_masked:
+            slot = self._slot()
+            drain(entry.receiver, slot, runs, 0, tunnel)
+            self._sort(entry.receiver, slot, runs)
+            return
+        drain(entry.receiver, self._masked, runs, 0, tunnel)
+        # Opening may part each run in two.
+        packing = Packing(self._slot, partial(self._sort, entry.receiver), MAX_RUNS // 2)
+        for run in runs:
+            if entry.mask is None:
+                entry.receiver.drop(Drop.NO_MASK, run.packets)
+            else:
+                unwrap_run(entry.mask, self._masked.memory, run, packing, entry.receiver.drop)
+        packing.finish()
+
+    def _slot(self) -> SlotView:
+        return self._views.of(*self._traffic.wait_slot())
+
+    def _sort(self, receiver: UdpReceiver, slot: SlotView, runs: list[Run]) -> None:
         traffic, offers = split_offers(slot, runs)
         if offers:
             self._to_keeper(receiver, slot, offers)
