@@ -6,7 +6,9 @@ nothing. Where a secret goes in, a revealed view of it (``chancel.vault``) is ta
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Final
 
 from chancel.crypto.suite import KEY_BYTES, Suite
@@ -14,6 +16,7 @@ from chancel.errors import LocalProtocolError
 from chancel.wire.types import Buffer, FlockId, Flocks, SessionKey
 
 IDENTITY_BYTES: Final = 16
+TRAFFIC_LABEL: Final = b"SANCTUM.TRAFFIC.KDF"
 
 _DOMAIN_BITS = 0xFF
 
@@ -60,31 +63,47 @@ def offer_key(suite: Suite, kind: OfferKind, base: Buffer, seed: Buffer) -> byte
     return suite.kmac256(base, _prefixed(64, seed), KEY_BYTES, kind.value)
 
 
-def traffic_key(
-    suite: Suite,
-    base: Buffer,
-    *,
-    ecdh_secret: Buffer,
-    kem_secret: Buffer,
-    publics: tuple[Buffer, Buffer],
-    randoms: tuple[Buffer, Buffer],
-) -> SessionKey:
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrafficInputs:
+    """What the two sides of one direction agreed on (section 5.3).
+
+    ``ecdh_secret`` and ``kem_secret`` have 32 bytes. ``publics`` are the two X25519 public keys (32
+    bytes each), ``randoms`` the two randoms (16 bytes each); in both, the value of the side with
+    the larger instance id comes first.
+    """
+
+    ecdh_secret: Buffer = dataclasses.field(repr=False)
+    kem_secret: Buffer = dataclasses.field(repr=False)
+    publics: tuple[Buffer, Buffer]
+    randoms: tuple[Buffer, Buffer]
+
+    def encode(self) -> bytes:
+        """Return the inputs but the randoms, each behind its length: 132 bytes."""
+        parts = (self.ecdh_secret, self.kem_secret, *self.publics)
+        return b"".join([_prefixed(32, part) for part in parts])
+
+
+def traffic_key(suite: Suite, base: Buffer, inputs: TrafficInputs) -> SessionKey:
     """Return the traffic key of one direction (section 5.3).
 
     ``base`` is the base key for ``TRAFFIC_RX`` or ``TRAFFIC_TX``, as section 6.3 chooses.
-    ``publics`` are the two X25519 public keys (32 bytes each), ``randoms`` the two randoms (16
-    bytes each); in both, the value of the side with the larger instance id comes first.
     """
-    data = b"".join(
-        (
-            _prefixed(32, ecdh_secret),
-            _prefixed(32, kem_secret),
-            _prefixed(32, publics[0]),
-            _prefixed(32, publics[1]),
-            _prefixed(32, b"".join(randoms)),
-        )
-    )
-    return SessionKey(suite.kmac256(base, data, KEY_BYTES, b"SANCTUM.TRAFFIC.KDF"))
+    data = inputs.encode() + _prefixed(32, b"".join(inputs.randoms))
+    return SessionKey(suite.kmac256(base, data, KEY_BYTES, TRAFFIC_LABEL))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeySchedule:
+    """The derivations in which versions of the protocol differ.
+
+    ``base_key`` takes what :func:`base_key` takes, ``traffic_key`` what :func:`traffic_key` takes.
+    """
+
+    base_key: Callable[[Suite, Purpose, Buffer, Flocks], bytes]
+    traffic_key: Callable[[Suite, Buffer, TrafficInputs], SessionKey]
+
+
+CURRENT: Final = KeySchedule(base_key, traffic_key)
 
 
 def peer_shroud_key(suite: Suite, secret: Buffer, flocks: Flocks) -> bytes:

@@ -7,7 +7,10 @@ import ipaddress
 from typing import Any
 
 from chancel.daemon.config_types import Mode, Network, ProfileName
+from chancel.protocol.profile import CURRENT, V0_9, Profile
 from chancel.wire.types import Address, FlockId, Flocks
+
+PROFILES = {ProfileName.CURRENT: CURRENT, ProfileName.LEGACY: V0_9}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class TunnelSettings:
     shroud: bool = False
     profile: ProfileName = ProfileName.CURRENT
     encapsulation: str = ""
+
+    @property
+    def protocol(self) -> Profile:
+        """The version of the protocol that is spoken."""
+        return PROFILES[self.profile]
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from chancel.daemon import ctl_socket, places, udp
-from chancel.daemon.config_types import MIN_MTU, TunnelConfig
+from chancel.daemon.config_types import TunnelConfig
 from chancel.daemon.device_setup import SetUp
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
 from chancel.daemon.pidfile import PidFile
-from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.settings import PROFILES, TunnelSettings
 from chancel.daemon.udp import UdpSocket
 from chancel.wire.types import Address
 
@@ -164,7 +164,7 @@ class Tunnel:
 
         A peer may say what it likes: the result is never above what the file allows.
         """
-        wanted = max(MIN_MTU, min(discovered, self.config.mtu))
+        wanted = max(PROFILES[self.config.profile].mtu_minimum, min(discovered, self.config.mtu))
         if wanted == self.mtu:
             return False
         self.interface.set_mtu(self.config.device_mtu(wanted))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
-from chancel.wire.offer import HEADER_BYTES, SEED_BYTES
+from chancel.wire.offer import SEED_BYTES, OfferLayout
 from chancel.wire.types import Buffer
 
 MAX_FORGERIES_PER_S = 256
@@ -25,7 +25,8 @@ _WINDOW_S = 1.0
 class Admission:
     """Decides before an offer is opened, and learns what came of it."""
 
-    def __init__(self, now: float, validity_s: int) -> None:
+    def __init__(self, now: float, validity_s: int, layout: OfferLayout) -> None:
+        self._seed = slice(layout.header_bytes - SEED_BYTES, layout.header_bytes)
         self._validity_s = validity_s
         self._window_at = now
         self._forgeries = 0
@@ -35,7 +36,7 @@ class Admission:
         """Raises ``RemoteProtocolError``: ``OFFER_ALREADY_DONE`` for a repeat of the very same
         packet, ``OFFER_LIMIT`` where too many were forged lately.
         """
-        if _seed(datagram) in self._taken:
+        if bytes(datagram[self._seed]) in self._taken:
             raise RemoteProtocolError(Drop.OFFER_ALREADY_DONE)
         if now >= self._window_at + _WINDOW_S:
             self._window_at = now
@@ -56,8 +57,4 @@ class Admission:
             del self._taken[seed]
         if len(self._taken) >= MAX_REMEMBERED:
             del self._taken[next(iter(self._taken))]
-        self._taken[_seed(datagram)] = timestamp
-
-
-def _seed(datagram: Buffer) -> bytes:
-    return bytes(datagram[HEADER_BYTES - SEED_BYTES : HEADER_BYTES])
+        self._taken[bytes(datagram[self._seed])] = timestamp

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container
 
-from chancel.crypto.kdf import Purpose, base_key, traffic_key
+from chancel.crypto.kdf import KeySchedule, Purpose, TrafficInputs
 from chancel.crypto.suite import EcdhKeyPair, KemKeyPair, Suite
 from chancel.wire.offer import FRAGMENT_BYTES, RANDOM_BYTES, ExchangeBody, OfferState
 from chancel.wire.types import Buffer, Flocks, InstanceId, Salt, SessionKey, Spi
@@ -97,6 +97,7 @@ class Deriver:
     secret: Buffer = dataclasses.field(repr=False)
     flocks: Flocks
     local_id: InstanceId
+    keys: KeySchedule
 
     def answer(self, own: OwnKey, peer: PeerKey) -> tuple[Answer, SessionKey]:
         """Answer the peer's key; returns the key to receive with, under ``own.spi``.
@@ -137,14 +138,14 @@ class Deriver:
         publics = (ecdh.public, their_public)
         randoms = (our_random, their_random)
         purpose = our_purpose if larger else their_purpose
-        return traffic_key(
-            self.suite,
-            base_key(self.suite, purpose, self.secret, self.flocks),
+        inputs = TrafficInputs(
             ecdh_secret=ecdh.exchange(their_public),
             kem_secret=kem_secret,
             publics=publics if larger else publics[::-1],
             randoms=randoms if larger else randoms[::-1],
         )
+        base = self.keys.base_key(self.suite, purpose, self.secret, self.flocks)
+        return self.keys.traffic_key(self.suite, base, inputs)
 
 
 def make_own_key(suite: Suite, spi_prefix: int, taken: Container[int]) -> OwnKey:

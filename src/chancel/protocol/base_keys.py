@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from chancel.crypto.kdf import Purpose, base_key
+from chancel.crypto.kdf import KeySchedule, Purpose
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError, VaultError
 from chancel.protocol.events import Event, SecretUnavailable
@@ -33,9 +33,16 @@ class BaseKeys:
     """
 
     def __init__(
-        self, suite: Suite, source: SecretSource, flocks: Flocks, events: deque[Event], now: float
+        self,
+        suite: Suite,
+        source: SecretSource,
+        flocks: Flocks,
+        events: deque[Event],
+        now: float,
+        keys: KeySchedule,
     ) -> None:
         self._suite = suite
+        self._keys = keys
         self._source = source
         self._flocks = flocks
         self._events = events
@@ -48,7 +55,7 @@ class BaseKeys:
         if self._offers is None or now >= self._until:
             self._offers = None
             with self.secret().reveal() as secret:
-                key = base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
+                key = self._keys.base_key(self._suite, Purpose.PEER_OFFER, secret, self._flocks)
             self._offers = Secret(key)
             self._until = now + BASE_KEY_S
         return self._offers

@@ -2,7 +2,8 @@
 
 Two ends with different behaviours understand each other: each value only decides what an end does
 with what it knows. ``CHANCEL`` is ours. ``REFERENCE`` is what the reference daemon does, faults
-included, so that simulations and tests can put it on the other side.
+included, so that simulations and tests can put it on the other side; ``REFERENCE_0_9`` is its
+release 0.9.20.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class Behaviour:
     the one that our exchange happened to answer last."""
     discard_mixed_fragments: bool
     """Whether a partial set of fragments is dropped when the peer begins another."""
+    notice_restart: bool
+    """Whether a key of another instance of the peer replaces a running exchange."""
+    resync_on_wrong_spi: bool
+    """Whether an answer to a key that we no longer offer makes an exchange begin anew."""
     restart_on_new_spi: bool
     """Whether a new key of the same peer makes an exchange begin anew (section 7.5)."""
     settle_s: float
@@ -87,6 +92,8 @@ CHANCEL: Final = Behaviour(
     retry_unfinished=True,
     pair_ciphertext_by_header=True,
     discard_mixed_fragments=True,
+    notice_restart=True,
+    resync_on_wrong_spi=True,
     restart_on_new_spi=True,
     settle_s=4.0,
     pause_only_when_silent=True,
@@ -107,6 +114,8 @@ REFERENCE: Final = Behaviour(
     retry_unfinished=False,
     pair_ciphertext_by_header=False,
     discard_mixed_fragments=False,
+    notice_restart=True,
+    resync_on_wrong_spi=True,
     restart_on_new_spi=False,
     settle_s=0.0,
     pause_only_when_silent=False,
@@ -114,3 +123,8 @@ REFERENCE: Final = Behaviour(
     refuse_repeated_offers=False,
     announce_ahead_s=0.0,
 )
+
+REFERENCE_0_9: Final = dataclasses.replace(
+    REFERENCE, notice_restart=False, resync_on_wrong_spi=False
+)
+"""Release 0.9.20 of the reference, where it differs beyond its protocol (section 15)."""

@@ -43,11 +43,12 @@ class Correspondence:
     ) -> None:
         self.clock = PeerClock(profile.offer_validity_s, profile.heartbeat_timeout_s)
         self._suite = suite
-        self._keys = BaseKeys(suite, secret, flocks, events, now)
+        self._profile = profile
+        self._keys = BaseKeys(suite, secret, flocks, events, now, profile.keys)
         self._flocks = flocks
         self._events = events
         self._behaviour = behaviour
-        self._admission = Admission(now, profile.offer_validity_s)
+        self._admission = Admission(now, profile.offer_validity_s, profile.layouts.offer)
         self.local_id = self._draw_id()
 
     def renew_id(self) -> None:
@@ -64,9 +65,10 @@ class Correspondence:
         :func:`open_exchange_offer_untrusted` raises.
         """
         self._admission.admit_untrusted(datagram, known_source, now)
+        layout = self._profile.layouts.offer
         try:
             with self._keys.for_offers(now).reveal() as base:
-                offer = open_exchange_offer_untrusted(self._suite, base, datagram)
+                offer = open_exchange_offer_untrusted(self._suite, base, datagram, layout)
         except RemoteProtocolError as error:
             if error.reason is Drop.OFFER_BAD_TAG:
                 self._admission.forged()
@@ -96,6 +98,7 @@ class Correspondence:
                     content.header_spi,
                     OfferData(int(wall), body),
                     content.random,
+                    self._profile.layouts.offer,
                 )
                 for body in content.bodies(self.local_id)
             ]
@@ -104,7 +107,7 @@ class Correspondence:
     def deriver(self) -> Iterator[Deriver]:
         """Lend what derives traffic keys. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
         with self._keys.secret().reveal() as secret:
-            yield Deriver(self._suite, secret, self._flocks, self.local_id)
+            yield Deriver(self._suite, secret, self._flocks, self.local_id, self._profile.keys)
 
     def _draw_id(self) -> InstanceId:
         return InstanceId(int.from_bytes(self._suite.random(_ID_BYTES), "big"))

@@ -149,7 +149,7 @@ class Exchange:
             if offer.body.state is OfferState.PK:
                 self._on_key(offer, now, wall)
             else:
-                self._on_ciphertext(offer, now)
+                self._on_ciphertext(offer, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
         self._do_due(now, wall)
@@ -248,17 +248,19 @@ class Exchange:
         self._commands.append(InstallReceiveKey(own.spi, own.salt, key))
         self._events.append(ReceiveKeyInstalled(own.spi))
         if self._behaviour.answer_at_once and now < handshake.transmit_at():
-            self._send(answer, now, wall)
+            self._send(self._answers.to_send, now, wall)
 
-    def _on_ciphertext(self, offer: ExchangeOffer, now: float) -> None:
+    def _on_ciphertext(self, offer: ExchangeOffer, now: float, wall: float) -> None:
         handshake = self._handshake
         if handshake is None:
             raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
         if offer.body.spi != handshake.own.spi:
-            if handshake.settled(now):
+            if self._behaviour.resync_on_wrong_spi and handshake.settled(now):
                 self._step(handshake, Step.END, Outcome.ABANDONED)
                 self._schedule.resync()
             raise RemoteProtocolError(Drop.OFFER_WRONG_SPI)
+        if self._answers.key_arrived() and self._behaviour.answer_at_once:
+            self._send(self._answers.to_send, now, wall)
         target = self._pair(handshake, offer.spi)
         if target is None or handshake.state is State.KEYED:
             raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
@@ -324,7 +326,7 @@ class Exchange:
         if self._handshake is None and self._start_if_due(now):
             self._do_due(now, wall)
         if self._sends_no_answer() and now >= self._answers.repeat_at():
-            self._send(self._answers.latest, now, wall)
+            self._send(self._answers.to_send, now, wall)
 
     def _start_if_due(self, now: float) -> bool:
         if not self._path_known or now < self._schedule.start_at():
@@ -351,7 +353,11 @@ class Exchange:
             self._step(handshake, Step.END, Outcome.EXPIRED)
             return
         for kind in handshake.transmission(now):
-            self._send(handshake.own if kind is OfferState.PK else self._answers.latest, now, wall)
+            if kind is OfferState.PK:
+                self._send(handshake.own, now, wall)
+                self._answers.key_sent()
+            else:
+                self._send(self._answers.to_send, now, wall)
 
     def _send(self, content: OwnKey | Answer | None, now: float, wall: float) -> None:
         if content is None:

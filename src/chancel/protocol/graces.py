@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 
+from chancel.errors import LocalProtocolError
 from chancel.protocol.events import MAX_EVENTS, Event, MtuChanged, MtuNotFound
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.wire.drop import Drop
-from chancel.wire.grace import Heartbeat, MtuAck, MtuProbe, encode
+from chancel.wire.grace import Heartbeat, MtuAck, MtuProbe
 
 
 class Graces:
@@ -26,6 +27,8 @@ class Graces:
     ``maximum`` is the configured MTU, or the largest allowed one where ``discovery`` (MTU ``auto``)
     is on; ``mtu`` is the one in force. Without a sending key the machine sleeps.
 
+    ``discovery`` is refused (``LocalProtocolError``) where the protocol version has none.
+
     ``safe_mtu`` is the largest payload that surely arrives on the path as it is now: the MTU in
     force, or the smallest there is until discovery has an acknowledgement from this path.
     """
@@ -33,6 +36,8 @@ class Graces:
     def __init__(
         self, maximum: int, discovery: bool, now: float, profile: Profile = CURRENT
     ) -> None:
+        if discovery and not profile.probe_sizes:
+            raise LocalProtocolError("this version finds out no MTU: give it a number")
         self.mtu = maximum
         self.safe_mtu = profile.mtu_minimum if discovery else maximum
         self.drops: Counter[Drop] = Counter()
@@ -52,9 +57,10 @@ class Graces:
         return f"<Graces mtu={self.mtu} {'awake' if self._has_key else 'asleep'}>"
 
     def key_installed(self, now: float) -> None:
-        """There is a new sending key: show at once, and for a while often, that it is used."""
+        """There is a new sending key: show soon, and for a while often, that it is used."""
+        begin = now + self._profile.burst_delay_s
+        self._heartbeat_at = min(self._heartbeat_at, begin) if self._has_key else begin
         self._has_key = True
-        self._heartbeat_at = now
         self._burst_until = now + self._profile.burst_s
 
     def key_lost(self) -> None:
@@ -108,7 +114,7 @@ class Graces:
             self._heartbeat_at = now + (
                 profile.burst_interval_s if bursting else profile.heartbeat_interval_s
             )
-            self._payloads.append(encode(Heartbeat()))
+            self._payloads.append(self._profile.graces.encode(Heartbeat()))
         if self._discovery and now >= self._probe_at:
             self._probe(now)
 
@@ -117,7 +123,7 @@ class Graces:
         payloads = self._payloads
         self._payloads = []
         if self._ack is not None:
-            payloads.append(encode(MtuAck(self._ack)))
+            payloads.append(self._profile.graces.encode(MtuAck(self._ack)))
             self._ack = None
         return payloads
 
@@ -132,7 +138,7 @@ class Graces:
             self._restart_discovery(now + self._profile.probe_retry_s)
             return
         self._probe_at = now + self._profile.probe_interval_s
-        self._payloads.append(encode(MtuProbe(size)))
+        self._payloads.append(self._profile.graces.encode(MtuProbe(size)))
 
     def _restart_discovery(self, at: float) -> None:
         self._sizes = self._probe_sizes()

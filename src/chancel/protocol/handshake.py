@@ -75,7 +75,7 @@ class Handshake:
         ``RemoteProtocolError`` (``OFFER_UNEXPECTED``) for a key that is older than the answered
         one, or, in the reference, of the same instance.
         """
-        restarted = self.is_of_other_instance(offer)
+        restarted = self._behaviour.notice_restart and self.is_of_other_instance(offer)
         late = self._key is not None and offer.timestamp < self._key.newest
         if late or not (restarted or self._behaviour.restart_on_new_spi):
             raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)

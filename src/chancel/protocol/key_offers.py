@@ -16,15 +16,15 @@ from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
 from chancel.wire.offer import (
+    CURRENT,
     DATA_BYTES,
     EXTRA_BYTES,
-    HEADER_BYTES,
     NONCE,
-    OFFER_BYTES,
     SEED_BYTES,
     KeyBody,
     OfferData,
     OfferHeader,
+    OfferLayout,
 )
 from chancel.wire.types import Buffer, FlockId, Flocks, Spi
 
@@ -43,32 +43,36 @@ class KeyOffer:
     body: KeyBody
 
 
-def seal_key_offer(suite: Suite, base: Buffer, offer: KeyOffer) -> bytes:
-    """Return the 623 bytes of one announcement; ``base`` is for ``PEER_OFFER`` and no flocks."""
+def seal_key_offer(
+    suite: Suite, base: Buffer, offer: KeyOffer, layout: OfferLayout = CURRENT
+) -> bytes:
+    """Return the bytes of one announcement; ``base`` is for ``PEER_OFFER`` and no flocks."""
     fresh = suite.random(_FRESH_BYTES)
     seed, shown, extra = fresh[:SEED_BYTES], fresh[SEED_BYTES:_EXTRA_AT], fresh[_EXTRA_AT:]
     own, peer = _FLOCKS.unpack(shown)
-    header = OfferHeader(offer.spi, Flocks(FlockId(own), FlockId(peer)), seed).encode()
+    header = layout.encode(OfferHeader(offer.spi, Flocks(FlockId(own), FlockId(peer)), seed))
     aead = suite.aead(offer_key(suite, OfferKind.PILGRIM, base, seed))
     data = OfferData(offer.timestamp, offer.body).encode()
-    return header + aead.encrypt(NONCE, data + extra, header)
+    return header + aead.encrypt(NONCE, data + extra[: layout.extra_bytes], header)
 
 
-def open_key_offer_untrusted(suite: Suite, base: Buffer, datagram: Buffer) -> KeyOffer:
-    """Open a datagram of exactly 623 bytes; time is not judged, nor whether the SPI is new.
+def open_key_offer_untrusted(
+    suite: Suite, base: Buffer, datagram: Buffer, layout: OfferLayout = CURRENT
+) -> KeyOffer:
+    """Open a datagram of exactly one size; time is not judged, nor whether the SPI is new.
 
     Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT``, ``OFFER_TOO_LONG``, ``OFFER_ZERO_SPI``,
     ``OFFER_BAD_TAG``, ``OFFER_TYPE``, ``RESERVED_NOT_ZERO``.
     """
-    if len(datagram) > OFFER_BYTES:
+    if len(datagram) > layout.offer_bytes:
         raise RemoteProtocolError(Drop.OFFER_TOO_LONG)
-    header = OfferHeader.decode_untrusted(datagram)
+    header = layout.decode_untrusted(datagram)
     if header.spi == 0:
         raise RemoteProtocolError(Drop.OFFER_ZERO_SPI)
     aead = suite.aead(offer_key(suite, OfferKind.PILGRIM, base, header.seed))
-    view = memoryview(datagram)
+    view, at = memoryview(datagram), layout.header_bytes
     try:
-        plaintext = aead.decrypt(NONCE, view[HEADER_BYTES:], view[:HEADER_BYTES])
+        plaintext = aead.decrypt(NONCE, view[at:], view[:at])
     except InvalidTag:
         raise RemoteProtocolError(Drop.OFFER_BAD_TAG) from None
     data = OfferData.decode_untrusted(plaintext[:DATA_BYTES])

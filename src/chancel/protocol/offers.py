@@ -16,16 +16,16 @@ from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
 from chancel.wire.offer import (
+    CURRENT,
     DATA_BYTES,
     EXTRA_BYTES,
-    HEADER_BYTES,
     NONCE,
-    OFFER_BYTES,
     RANDOM_BYTES,
     SEED_BYTES,
     ExchangeBody,
     OfferData,
     OfferHeader,
+    OfferLayout,
 )
 from chancel.wire.types import Buffer, FlockId, Flocks, Spi
 
@@ -40,7 +40,8 @@ class ExchangeOffer:
     """An authentic exchange offer.
 
     ``timestamp`` is the sender's wall clock in whole seconds, ``spi`` that of its header: its
-    sender's own, while ``body.spi`` of a ciphertext fragment is the receiver's.
+    sender's own, while ``body.spi`` of a ciphertext fragment is the receiver's. ``random`` is empty
+    where the layout has no extra bytes.
     """
 
     timestamp: int
@@ -50,31 +51,40 @@ class ExchangeOffer:
 
 
 def seal_exchange_offer(
-    suite: Suite, base: Buffer, flocks: Flocks, spi: Spi, data: OfferData, random: bytes
+    suite: Suite,
+    base: Buffer,
+    flocks: Flocks,
+    spi: Spi,
+    data: OfferData,
+    random: bytes,
+    layout: OfferLayout = CURRENT,
 ) -> bytes:
-    """Return the 623 bytes of one offer.
+    """Return the bytes of one offer.
 
     ``base`` is the base key for ``PEER_OFFER``, ``spi`` goes into the header, ``random`` has the 16
     bytes that are fixed for the sender's exchange.
     """
     fresh = suite.random(_FRESH_BYTES)
     seed, shown, padding = fresh[:SEED_BYTES], fresh[SEED_BYTES:_PADDING_AT], fresh[_PADDING_AT:]
-    header = OfferHeader(spi, _shown(flocks, shown), seed).encode()
+    header = layout.encode(OfferHeader(spi, _shown(flocks, shown), seed))
+    extra = (random + padding)[: layout.extra_bytes]
     aead = suite.aead(offer_key(suite, OfferKind.EXCHANGE, base, seed))
-    return header + aead.encrypt(NONCE, data.encode() + random + padding, header)
+    return header + aead.encrypt(NONCE, data.encode() + extra, header)
 
 
-def open_exchange_offer_untrusted(suite: Suite, base: Buffer, datagram: Buffer) -> ExchangeOffer:
+def open_exchange_offer_untrusted(
+    suite: Suite, base: Buffer, datagram: Buffer, layout: OfferLayout = CURRENT
+) -> ExchangeOffer:
     """Open a datagram; neither time nor sender are judged.
 
     Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT``, ``OFFER_BAD_TAG``, ``OFFER_TYPE``,
     ``OFFER_ZERO_SPI``, ``OFFER_STATE``, ``OFFER_FRAGMENT_RANGE``.
     """
-    header = OfferHeader.decode_untrusted(datagram)
+    header = layout.decode_untrusted(datagram)
     aead = suite.aead(offer_key(suite, OfferKind.EXCHANGE, base, header.seed))
-    view = memoryview(datagram)
+    view, at = memoryview(datagram), layout.header_bytes
     try:
-        plaintext = aead.decrypt(NONCE, view[HEADER_BYTES:OFFER_BYTES], view[:HEADER_BYTES])
+        plaintext = aead.decrypt(NONCE, view[at : layout.offer_bytes], view[:at])
     except InvalidTag:
         raise RemoteProtocolError(Drop.OFFER_BAD_TAG) from None
     data = OfferData.decode_untrusted(plaintext[:DATA_BYTES])

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import struct
 from collections import Counter
 from typing import NamedTuple
 
@@ -24,13 +23,14 @@ from chancel.crypto.suite import Aead, Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.messages import Command, EraseKeys, InstallReceiveKey, ReceiveReport
+from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.window import ReplayWindow
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import (
-    HEADER_BYTES,
     NEXT_GRACE,
     NEXT_INNER,
     TrafficHeader,
+    TrafficLayout,
     nonce,
     split_tail_untrusted,
 )
@@ -40,8 +40,6 @@ MAX_SLOTS = 8
 """Receive keys kept at once. Only a peer with the secret adds to them, one for each exchange."""
 ACTIVE_AND_PENDING = 2
 """Receive keys kept at once where a replaced one is dropped at once, as by the reference."""
-
-_FLOCKS = struct.Struct("!QQ")
 
 
 class Opened(NamedTuple):
@@ -74,10 +72,17 @@ class Opener:
     :meth:`wake` before a batch when :meth:`wake_at` has come: ``lookup`` has no clock.
     """
 
-    def __init__(self, flocks: Flocks, suite: Suite, behaviour: Behaviour = CHANCEL) -> None:
+    def __init__(
+        self,
+        flocks: Flocks,
+        suite: Suite,
+        behaviour: Behaviour = CHANCEL,
+        profile: Profile = CURRENT,
+    ) -> None:
         self.drops: Counter[Drop] = Counter()
-        self.expected_flocks = _FLOCKS.pack(flocks.peer, flocks.own)
-        """Bytes 16 to 31 of every header that the peer sends."""
+        self.layout = profile.layouts.traffic
+        self.expected_flocks = self.layout.flock_bytes(Flocks(flocks.peer, flocks.own))
+        """The bytes from 16 on of every header that the peer sends."""
         self._suite = suite
         self._behaviour = behaviour
         self._slots: list[Slot] = []
@@ -129,13 +134,14 @@ class Opener:
         packet is authentic and counts as such, ``RESERVED_NOT_ZERO`` and ``UNKNOWN_NEXT``.
         """
         self.wake(now)
-        header = TrafficHeader.decode_untrusted(datagram)
-        if datagram[16:HEADER_BYTES] != self.expected_flocks:
+        layout = self.layout
+        header = layout.decode_untrusted(datagram)
+        if datagram[16 : layout.header_bytes] != self.expected_flocks:
             raise RemoteProtocolError(Drop.FLOCK_MISMATCH)
         reason = Drop.UNKNOWN_SPI  # and no exception: kept here, it would be a cycle with our frame
         for slot in self._candidates(header.spi):
             try:
-                plaintext = _decrypt_untrusted(slot, header, datagram)
+                plaintext = _decrypt_untrusted(slot, layout, header, datagram)
             except RemoteProtocolError as error:
                 reason = error.reason
             else:
@@ -216,15 +222,16 @@ class Opener:
         self._expires_at = min((slot.expires_at for slot in self._slots), default=math.inf)
 
 
-def _decrypt_untrusted(slot: Slot, header: TrafficHeader, datagram: Buffer) -> bytes:
+def _decrypt_untrusted(
+    slot: Slot, layout: TrafficLayout, header: TrafficHeader, datagram: Buffer
+) -> bytes:
     """Raises ``RemoteProtocolError``: ``DUPLICATE``, ``TOO_OLD``, ``BAD_TAG``."""
     refusal = slot.window.refusal(header.packet_number)
     if refusal is not None:
         raise RemoteProtocolError(refusal)
-    view = memoryview(datagram)
+    view, at = memoryview(datagram), layout.header_bytes
+    (bound,) = layout.associated_data([view[:at]])
     try:
-        return slot.aead.decrypt(
-            nonce(slot.salt, header.packet_number), view[HEADER_BYTES:], view[:HEADER_BYTES]
-        )
+        return slot.aead.decrypt(nonce(slot.salt, header.packet_number), view[at:], bound)
     except InvalidTag:
         raise RemoteProtocolError(Drop.BAD_TAG) from None

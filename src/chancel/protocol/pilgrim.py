@@ -66,7 +66,7 @@ class Pilgrim:
         self._suite = suite
         self._profile = profile
         self._behaviour = behaviour
-        self._keys = BaseKeys(suite, secret, NO_FLOCKS, self._events, now)
+        self._keys = BaseKeys(suite, secret, NO_FLOCKS, self._events, now, profile.keys)
         self._jumps = JumpDetector(now, wall)
         self._id = InstanceId(int.from_bytes(suite.random(_ID_BYTES), "big"))
         self._newest: _Announced | None = None
@@ -164,7 +164,9 @@ class Pilgrim:
             with self._keys.for_offers(now).reveal() as base, newest.key.reveal() as key:
                 body = KeyBody(self._id, newest.salt, SessionKey(bytes(key)))
                 offer = KeyOffer(int(wall), newest.spi, body)
-                self._datagrams.append(seal_key_offer(self._suite, base, offer))
+                self._datagrams.append(
+                    seal_key_offer(self._suite, base, offer, profile.layouts.offer)
+                )
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
             newest.offer_at = now + profile.offer_interval_s

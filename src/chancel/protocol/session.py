@@ -10,6 +10,7 @@ from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
+from chancel.protocol.encapsulation import Encapsulation
 from chancel.protocol.events import MAX_EVENTS, Event, PathChanged, PeerUnresponsive
 from chancel.protocol.exchange import Exchange
 from chancel.protocol.graces import Graces
@@ -26,9 +27,10 @@ from chancel.protocol.shroud import Shroud
 from chancel.protocol.states import State
 from chancel.protocol.tfc import Tfc
 from chancel.protocol.traffic import Sealer
+from chancel.vault.secret import Secret
 from chancel.wire.datagram import Kind, classify_untrusted
 from chancel.wire.drop import Drop
-from chancel.wire.grace import Heartbeat, MtuAck, MtuProbe, decode_untrusted
+from chancel.wire.grace import Heartbeat, MtuAck, MtuProbe
 from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER
 from chancel.wire.types import NO_FLOCKS, Address, Buffer, Flocks
 
@@ -42,8 +44,9 @@ class SessionSettings:
     ``spi_prefix`` (16 bit), unless 0, heads every SPI that we choose. A pilgrim (one-way sender)
     needs a ``peer``; it and a shrine (one-way receiver) have a fixed MTU.
 
-    ``shroud`` masks every datagram; ``tfc`` gives all of them one size and needs a fixed MTU. The
-    peer needs the same of both.
+    ``shroud`` masks every datagram, as does ``encapsulation`` with a key of its own (32 bytes), the
+    mask of release 0.9.20; ``tfc`` gives all of them one size and needs a fixed MTU. The peer needs
+    the same of each.
     """
 
     peer: Address | None
@@ -56,6 +59,12 @@ class SessionSettings:
     mode: Mode = Mode.TUNNEL
     shroud: bool = False
     tfc: bool = False
+    encapsulation: Secret | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether there is a mask on every datagram."""
+        return self.shroud or self.encapsulation is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,16 +107,23 @@ class Session:
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._path = Path(settings.peer)
         self._sealer = Sealer(flocks, suite, profile)
-        self._opener = Opener(flocks, suite, behaviour)
+        self._opener = Opener(flocks, suite, behaviour, profile)
         self._graces = Graces(settings.mtu, settings.mtu_discovery, now, profile)
-        self._tfc = Tfc(settings.mtu) if settings.tfc else None
+        overhead = profile.layouts.traffic.overhead_bytes
+        self._tfc = Tfc(settings.mtu, overhead) if settings.tfc else None
         self._mask: Mask | None = None
         self._mask_keys = None
+        if settings.encapsulation is not None:
+            with settings.encapsulation.reveal() as key:
+                self._mask = Encapsulation(key, suite)
         if settings.shroud:
             secret = self._mask_keys = MaskKeys(
                 secret, lambda revealed: peer_shroud_key(suite, revealed, flocks), now
             )
         self._keeper = _keeper(settings, suite, secret, now, wall)
+        self._fills_offers = settings.mode is Mode.TUNNEL and (
+            profile.tfc_fills_bare_offers or settings.masked
+        )
         self._heartbeat_at: float | None = None
         self._outgoing: list[tuple[bytes, Address]] = []
         self._incoming: list[bytes] = []
@@ -124,9 +140,9 @@ class Session:
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         """Take one untrusted datagram."""
         try:
-            if self._settings.shroud:
+            if self._settings.masked:
                 datagram = self._unmasked_untrusted(datagram)
-            kind = classify_untrusted(datagram)
+            kind = classify_untrusted(datagram, self._settings.profile.layouts)
         except RemoteProtocolError as error:
             self._own_drops[error.reason] += 1
             return
@@ -215,7 +231,7 @@ class Session:
             tfc = self._tfc
             self._incoming.append(tfc.cut_untrusted(opened.payload) if tfc else opened.payload)
             return
-        match decode_untrusted(opened.payload):
+        match self._settings.profile.graces.decode_untrusted(opened.payload):
             case Heartbeat():
                 self._heartbeat_at = now
             case MtuProbe(size):
@@ -244,7 +260,7 @@ class Session:
                 case EraseKeys():
                     self._graces.key_lost()
         offers = self._keeper.datagrams()
-        if self._tfc is not None and self._settings.mode is Mode.TUNNEL:
+        if self._tfc is not None and self._fills_offers:
             offers = [self._tfc.fill_offer(offer, self._suite) for offer in offers]
         self._queue(offers)
         self._take_events()
@@ -282,7 +298,7 @@ class Session:
         if self._path.address is None:
             self._own_drops[Drop.NO_PEER] += len(datagrams)
             return
-        if self._settings.shroud:
+        if self._settings.masked:
             mask = self._mask
             if mask is None:
                 self._own_drops[Drop.NO_MASK] += len(datagrams)

@@ -38,9 +38,10 @@ class Shrine:
         self.traced = False
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._suite = suite
-        self._keys = BaseKeys(suite, secret, NO_FLOCKS, self._events, now)
+        self._layout = profile.layouts.offer
+        self._keys = BaseKeys(suite, secret, NO_FLOCKS, self._events, now, profile.keys)
         self._clock = PeerClock(profile.key_offer_validity_s, profile.heartbeat_timeout_s)
-        self._admission = Admission(now, profile.key_offer_validity_s)
+        self._admission = Admission(now, profile.key_offer_validity_s, self._layout)
         self._spis: dict[Spi, None] = {}
         self._newest: Spi | None = None
         self._used = 0
@@ -118,7 +119,7 @@ class Shrine:
         self._admission.admit_untrusted(datagram, known_source, now)
         try:
             with self._keys.for_offers(now).reveal() as base:
-                offer = open_key_offer_untrusted(self._suite, base, datagram)
+                offer = open_key_offer_untrusted(self._suite, base, datagram, self._layout)
         except RemoteProtocolError as error:
             if error.reason is Drop.OFFER_BAD_TAG:
                 self._admission.forged()

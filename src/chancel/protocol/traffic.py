@@ -10,14 +10,21 @@ from chancel.crypto.suite import Aead, Suite
 from chancel.protocol.messages import Command, EraseKeys, InstallSendKey, SendReport
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.wire.drop import Drop
-from chancel.wire.traffic import FIRST_PACKET_NUMBER, TrafficHeader, add_tail, nonce
+from chancel.wire.traffic import (
+    FIRST_PACKET_NUMBER,
+    TrafficHeader,
+    TrafficLayout,
+    add_tail,
+    nonce,
+)
 from chancel.wire.types import Buffer, Flocks, Salt, Spi
 
 
 class Reservation(NamedTuple):
     """Packet numbers that belong to the caller, who seals each of them once or never.
 
-    Number ``i`` of them is ``first_number + i``; ``flocks`` are those of the header.
+    Number ``i`` of them is ``first_number + i``; ``flocks`` are those of the header, which has this
+    ``layout``.
     """
 
     aead: Aead
@@ -25,6 +32,7 @@ class Reservation(NamedTuple):
     salt: Salt
     first_number: int
     flocks: Flocks
+    layout: TrafficLayout
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,8 +77,9 @@ class Sealer:
         if keys is None:
             return None
         number = keys.first_number
-        header = TrafficHeader(keys.spi, number, *keys.flocks).encode()
-        text = keys.aead.encrypt(nonce(keys.salt, number), add_tail(payload, next_), header)
+        header = keys.layout.encode(TrafficHeader(keys.spi, number, *keys.flocks))
+        (bound,) = keys.layout.associated_data([header])
+        text = keys.aead.encrypt(nonce(keys.salt, number), add_tail(payload, next_), bound)
         return header + text
 
     def reserve(self, count: int, now: float) -> Reservation | None:
@@ -92,7 +101,8 @@ class Sealer:
             return None
         key.next_number = number + count
         key.last_at = now
-        return Reservation(key.aead, key.spi, key.salt, number, self._flocks)
+        layout = self._profile.layouts.traffic
+        return Reservation(key.aead, key.spi, key.salt, number, self._flocks, layout)
 
     def report(self) -> SendReport:
         """What is in use, and how many packets went out under it."""

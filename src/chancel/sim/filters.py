@@ -11,6 +11,7 @@ from chancel.crypto.suite import Suite
 from chancel.sim.network import Refuse
 from chancel.vault.secret import Secret
 from chancel.wire.offer import (
+    CURRENT,
     DATA_BYTES,
     HEADER_BYTES,
     MAGIC,
@@ -18,7 +19,6 @@ from chancel.wire.offer import (
     OFFER_BYTES,
     ExchangeBody,
     OfferData,
-    OfferHeader,
     OfferState,
 )
 from chancel.wire.types import Address, Flocks
@@ -62,7 +62,7 @@ class CiphertextBlock:
         return True
 
     def _state(self, datagram: bytes) -> OfferState | None:
-        seed = OfferHeader.decode_untrusted(datagram).seed
+        seed = CURRENT.decode_untrusted(datagram).seed
         cipher = self._suite.aead(offer_key(self._suite, OfferKind.EXCHANGE, self._base, seed))
         sealed = datagram[HEADER_BYTES:OFFER_BYTES]
         try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from chancel.crypto.kdf import TRAFFIC_LABEL
 from chancel.crypto.suite import Aead, EcdhKeyPair, KemKeyPair, Suite
 from chancel.sim.ledger import KeyRecord, Life
 from chancel.wire.types import Buffer
-
-TRAFFIC_KEY_LABEL = b"SANCTUM.TRAFFIC.KDF"
-"""What derives with this label is a traffic key (protocol section 5.3)."""
 
 
 class WatchedSuite:
@@ -34,7 +32,7 @@ class WatchedSuite:
 
     def kmac256(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
         output = self._inner.kmac256(key, data, size, custom)
-        if custom == TRAFFIC_KEY_LABEL:
+        if custom == TRAFFIC_LABEL:
             self._life.derived(output)
         return output
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from typing import Final
 
 from chancel.errors import RemoteProtocolError
+from chancel.wire import offer, traffic
 from chancel.wire.drop import Drop
-from chancel.wire.offer import MAGIC, OFFER_BYTES
-from chancel.wire.traffic import OVERHEAD_BYTES
+from chancel.wire.offer import MAGIC, OfferLayout
+from chancel.wire.traffic import TrafficLayout
 from chancel.wire.types import Buffer
 
 MAX_DATAGRAM_BYTES: Final = 1522
@@ -24,14 +26,28 @@ class Kind(enum.Enum):
     OFFER = "offer"
 
 
-def classify_untrusted(datagram: Buffer) -> Kind:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layouts:
+    """The layouts of one version of the protocol."""
+
+    traffic: TrafficLayout
+    offer: OfferLayout
+
+
+CURRENT: Final = Layouts(traffic.CURRENT, offer.CURRENT)
+LEGACY: Final = Layouts(traffic.LEGACY, offer.LEGACY)
+"""Those of release 0.9.20 (section 15)."""
+
+
+def classify_untrusted(datagram: Buffer, layouts: Layouts = CURRENT) -> Kind:
     """Tell traffic from offers, before any key or SPI is looked up.
 
-    Raises ``RemoteProtocolError``: ``TOO_SHORT`` (under 50 bytes), ``TOO_LONG`` (over 1522),
-    ``ZERO_SPI``, ``OFFER_TOO_SHORT`` (an offer's magic on less than 623 bytes).
+    Raises ``RemoteProtocolError``: ``TOO_SHORT`` (less than an empty payload takes: 50 bytes),
+    ``TOO_LONG`` (over 1522), ``ZERO_SPI``, ``OFFER_TOO_SHORT`` (an offer's magic on less than an
+    offer: 623 bytes).
     """
     size = len(datagram)
-    if size < OVERHEAD_BYTES:
+    if size < layouts.traffic.overhead_bytes:
         raise RemoteProtocolError(Drop.TOO_SHORT)
     if size > MAX_DATAGRAM_BYTES:
         raise RemoteProtocolError(Drop.TOO_LONG)
@@ -39,6 +55,6 @@ def classify_untrusted(datagram: Buffer) -> Kind:
         raise RemoteProtocolError(Drop.ZERO_SPI)
     if datagram[:8] != MAGIC:
         return Kind.TRAFFIC
-    if size < OFFER_BYTES:
+    if size < layouts.offer.offer_bytes:
         raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
     return Kind.OFFER

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from chancel.errors import LocalProtocolError, RemoteProtocolError
@@ -78,8 +79,31 @@ def decode_untrusted(payload: Buffer) -> Grace:
     return MtuProbe(size) if type_ == _MTU_PROBE else MtuAck(size)
 
 
+def _encode_legacy(grace: Grace) -> bytes:
+    if not isinstance(grace, Heartbeat):
+        raise LocalProtocolError("release 0.9 has no graces but heartbeats: give its MTU a number")
+    return b""
+
+
+def _decode_legacy_untrusted(_payload: Buffer) -> Grace:
+    return Heartbeat()
+
+
 def _pack(type_: int, size: int) -> bytes:
     try:
         return _TYPE_SIZE.pack(type_, size)
     except struct.error as error:
         raise LocalProtocolError(f"a grace's size has 16 bits: {size}") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GraceCodec:
+    """How one version of the protocol writes graces and reads them."""
+
+    encode: Callable[[Grace], bytes]
+    decode_untrusted: Callable[[Buffer], Grace]
+
+
+CURRENT: Final = GraceCodec(encode, decode_untrusted)
+LEGACY: Final = GraceCodec(_encode_legacy, _decode_legacy_untrusted)
+"""That of release 0.9.20 (section 15): a heartbeat is an empty payload, and any payload is one."""

@@ -1,4 +1,4 @@
-"""The offer: one encrypted fragment of a key exchange, always 623 bytes (protocol section 4).
+"""The offer: one encrypted fragment of a key exchange, of one size (protocol section 4).
 
 ::
 
@@ -8,7 +8,9 @@
     extra  (64)      encrypted: random; an exchange's first 16 bytes are its fixed random value
     tag    (16)
 
-What follows byte 622 is padding that nobody authenticates (section 12.1) and is ignored.
+These are 623 bytes; release 0.9.20 (section 15) has one flock and no extra, which leaves 551: an
+:class:`OfferLayout` says which. What follows is padding that nobody authenticates (section 12.1)
+and is ignored.
 """
 
 from __future__ import annotations
@@ -20,16 +22,12 @@ from typing import ClassVar, Final
 
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
-from chancel.wire.types import Buffer, FlockId, Flocks, InstanceId, Salt, SessionKey, Spi
+from chancel.wire.types import NO_FLOCKS, Buffer, Flocks, InstanceId, Salt, SessionKey, Spi
 
 MAGIC: Final = b"SACRAMNT"
 SEED_BYTES: Final = 64
-HEADER_BYTES: Final = 92
 DATA_BYTES: Final = 451
-EXTRA_BYTES: Final = 64
 TAG_BYTES: Final = 16
-PLAINTEXT_BYTES: Final = DATA_BYTES + EXTRA_BYTES
-OFFER_BYTES: Final = HEADER_BYTES + PLAINTEXT_BYTES + TAG_BYTES
 RANDOM_BYTES: Final = 16
 """The exchange's fixed random value, at the head of an exchange offer's extra bytes."""
 FRAGMENTS: Final = 4
@@ -38,7 +36,6 @@ FRAGMENT_BYTES: Final = 392
 NONCE: Final = bytes(11) + b"\x01"
 """Fixed, and safe only because each offer's seed, and so its key, is new."""
 
-_HEADER = struct.Struct("!8sQQI64s")
 _PREFIX = struct.Struct("!BQ")
 _EXCHANGE = struct.Struct("!QI4sBB32s392s")
 _KEY = struct.Struct("!Q4s32s")
@@ -57,24 +54,60 @@ class OfferHeader:
     flocks: Flocks
     seed: bytes
 
-    def encode(self) -> bytes:
-        """Return the 92 bytes; ``LocalProtocolError`` if a value doesn't fit."""
-        _require_size("seed", self.seed, SEED_BYTES)
-        return _pack(_HEADER, MAGIC, self.flocks.own, self.flocks.peer, self.spi, self.seed)
 
-    @classmethod
-    def decode_untrusted(cls, datagram: Buffer) -> OfferHeader:
-        """Read the head of a whole datagram, padded or not.
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfferLayout:
+    """What of an offer differs between versions of the protocol."""
 
-        Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT`` (under 623 bytes), ``OFFER_TYPE`` (the
-        magic isn't an offer's). Any SPI is let through: exchanges don't look at it.
+    header: struct.Struct
+    """Magic, flocks, SPI and seed."""
+    flocks: int
+    """How many of the sender's flocks the header shows: both, or its own alone."""
+    extra_bytes: int
+    """Random bytes behind the data; the first of them are an exchange's fixed random value."""
+
+    @property
+    def header_bytes(self) -> int:
+        """Size of the clear head, all of which is authenticated."""
+        return self.header.size
+
+    @property
+    def plaintext_bytes(self) -> int:
+        """Size of data and extra."""
+        return DATA_BYTES + self.extra_bytes
+
+    @property
+    def offer_bytes(self) -> int:
+        """Size of the whole, without padding."""
+        return self.header.size + DATA_BYTES + self.extra_bytes + TAG_BYTES
+
+    def encode(self, header: OfferHeader) -> bytes:
+        """Return the head's bytes; ``LocalProtocolError`` if a value doesn't fit."""
+        _require_size("seed", header.seed, SEED_BYTES)
+        return _pack(self.header, MAGIC, *header.flocks[: self.flocks], header.spi, header.seed)
+
+    def decode_untrusted(self, datagram: Buffer) -> OfferHeader:
+        """Read the head of a whole datagram, padded or not. A flock that it doesn't show is 0.
+
+        Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT``, ``OFFER_TYPE`` (the magic isn't an
+        offer's). Any SPI is let through: exchanges don't look at it.
         """
-        if len(datagram) < OFFER_BYTES:
+        if len(datagram) < self.offer_bytes:
             raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
-        magic, own, peer, spi, seed = _HEADER.unpack_from(datagram)
+        magic, *flocks, spi, seed = self.header.unpack_from(datagram)
         if magic != MAGIC:
             raise RemoteProtocolError(Drop.OFFER_TYPE)
-        return cls(Spi(spi), Flocks(FlockId(own), FlockId(peer)), seed)
+        return OfferHeader(spi, Flocks(*flocks, *NO_FLOCKS[self.flocks :]), seed)
+
+
+CURRENT: Final = OfferLayout(struct.Struct("!8sQQI64s"), flocks=2, extra_bytes=64)
+LEGACY: Final = OfferLayout(struct.Struct("!8sQI64s"), flocks=1, extra_bytes=0)
+"""That of release 0.9.20."""
+
+HEADER_BYTES: Final = CURRENT.header_bytes
+EXTRA_BYTES: Final = CURRENT.extra_bytes
+PLAINTEXT_BYTES: Final = CURRENT.plaintext_bytes
+OFFER_BYTES: Final = CURRENT.offer_bytes
 
 
 class OfferState(enum.IntEnum):

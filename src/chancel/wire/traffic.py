@@ -1,24 +1,23 @@
-"""The traffic packet: a 32-byte header in clear, ciphertext of payload and tail, a 16-byte tag.
+"""The traffic packet: a header in clear, ciphertext of payload and tail, a 16-byte tag.
 
-Protocol section 3. The header is the packet's associated data, byte for byte as transmitted.
+Protocol section 3. A :class:`TrafficLayout` says how one version of the protocol lays out the
+header and which part of it is the packet's associated data; the rest is the same in all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC
-from chancel.wire.types import Buffer, FlockId, Salt, Spi
+from chancel.wire.types import NO_FLOCKS, Buffer, FlockId, Flocks, Salt, Spi
 
-HEADER_BYTES: Final = 32
 TAIL_BYTES: Final = 2
 TAG_BYTES: Final = 16
-OVERHEAD_BYTES: Final = HEADER_BYTES + TAIL_BYTES + TAG_BYTES
-"""By how much a datagram is longer than its payload: 50."""
 
 NEXT_INNER: Final = 0x00
 """The payload is an inner packet: IP on a TUN device, an Ethernet frame on a TAP device."""
@@ -27,8 +26,8 @@ NEXT_GRACE: Final = 0xFC
 
 FIRST_PACKET_NUMBER: Final = 1
 
-_HEADER = struct.Struct("!IIQQQ")
 _NONCE = struct.Struct("!4sQ")
+_FLOCKS = struct.Struct("!QQ")
 _LOW_32 = 0xFFFF_FFFF
 
 
@@ -36,44 +35,89 @@ _LOW_32 = 0xFFFF_FFFF
 class TrafficHeader:
     """SPI, packet number and the two flocks as their *sender* sees them (section 3.1).
 
-    The receiver's flocks are these two swapped. All integers are big-endian on the wire.
+    The receiver's flocks are these two swapped.
     """
 
     spi: Spi
     packet_number: int
-    flocks_own: FlockId
-    flocks_peer: FlockId
+    flocks_own: FlockId = NO_FLOCKS.own
+    flocks_peer: FlockId = NO_FLOCKS.peer
 
     @property
     def sequence(self) -> int:
         """The low 32 bits of the packet number, which the header repeats."""
         return self.packet_number & _LOW_32
 
-    def encode(self) -> bytes:
-        """Return the 32 bytes of the header; ``LocalProtocolError`` if a number doesn't fit."""
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrafficLayout:
+    """How one version lays out a traffic packet's header, and what of it the tag covers.
+
+    A header is ``spi be32 | sequence be32 | packet number be64``, then the sender's flocks if it
+    shows them, be64 each.
+    """
+
+    header: struct.Struct
+    shows_flocks: bool
+    sequence_authenticated: bool
+    """Whether the associated data is the whole header as transmitted. If not, it is SPI and packet
+    number, 12 bytes, and the sequence is only compared."""
+
+    @property
+    def header_bytes(self) -> int:
+        """Size of the header."""
+        return self.header.size
+
+    @property
+    def overhead_bytes(self) -> int:
+        """By how much a datagram is longer than its payload."""
+        return self.header.size + TAIL_BYTES + TAG_BYTES
+
+    def encode(self, header: TrafficHeader) -> bytes:
+        """Return the header's bytes; ``LocalProtocolError`` if a number doesn't fit."""
+        flocks = (header.flocks_own, header.flocks_peer) if self.shows_flocks else ()
         try:
-            return _HEADER.pack(
-                self.spi, self.sequence, self.packet_number, self.flocks_own, self.flocks_peer
-            )
+            return self.header.pack(header.spi, header.sequence, header.packet_number, *flocks)
         except struct.error as error:
-            raise LocalProtocolError(f"a traffic header can't hold {self}: {error}") from error
+            raise LocalProtocolError(f"a traffic header can't hold {header}: {error}") from error
 
-    @classmethod
-    def decode_untrusted(cls, datagram: Buffer) -> TrafficHeader:
-        """Read the header of a whole datagram.
+    def flock_bytes(self, flocks: Flocks) -> bytes:
+        """A header's bytes from 16 on, where the sender has these flocks."""
+        return _FLOCKS.pack(*flocks) if self.shows_flocks else b""
 
-        Raises ``RemoteProtocolError``: ``TOO_SHORT`` (under 50 bytes, header alone included),
-        ``ZERO_SPI``, ``SEQUENCE_MISMATCH``, ``OFFER_TOO_SHORT`` (the same, under an offer's magic).
+    def decode_untrusted(self, datagram: Buffer) -> TrafficHeader:
+        """Read the header of a whole datagram. Flocks that it doesn't show are 0.
+
+        Raises ``RemoteProtocolError``: ``TOO_SHORT`` (header alone included), ``ZERO_SPI``,
+        ``SEQUENCE_MISMATCH``, ``OFFER_TOO_SHORT`` (the same, under an offer's magic).
         """
-        if len(datagram) < OVERHEAD_BYTES:
+        if len(datagram) < self.overhead_bytes:
             raise RemoteProtocolError(Drop.TOO_SHORT)
-        spi, sequence, packet_number, own, peer = _HEADER.unpack_from(datagram)
+        spi, sequence, packet_number, *flocks = self.header.unpack_from(datagram)
         if spi == 0:
             raise RemoteProtocolError(Drop.ZERO_SPI)
         if sequence != packet_number & _LOW_32:
             marked = datagram[: len(MAGIC)] == MAGIC
             raise RemoteProtocolError(Drop.OFFER_TOO_SHORT if marked else Drop.SEQUENCE_MISMATCH)
-        return cls(Spi(spi), packet_number, FlockId(own), FlockId(peer))
+        return TrafficHeader(spi, packet_number, *flocks)
+
+    def associated_data(self, headers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """What the tags of packets with these encoded headers cover beside the text."""
+        if self.sequence_authenticated:
+            return headers
+        return [bytes(header[:4]) + header[8:16] for header in headers]
+
+
+CURRENT: Final = TrafficLayout(
+    struct.Struct("!IIQQQ"), shows_flocks=True, sequence_authenticated=True
+)
+LEGACY: Final = TrafficLayout(
+    struct.Struct("!IIQ"), shows_flocks=False, sequence_authenticated=False
+)
+"""That of release 0.9.20 (section 15)."""
+
+HEADER_BYTES: Final = CURRENT.header_bytes
+OVERHEAD_BYTES: Final = CURRENT.overhead_bytes
 
 
 def nonce(salt: Salt, packet_number: int) -> bytes:

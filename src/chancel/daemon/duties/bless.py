@@ -33,7 +33,7 @@ from chancel.wire.traffic import TAIL_BYTES
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
         self.fill_to = settings.mtu if settings.tfc else 0
-        self.sealer = Sealer(settings.flocks, suite)
+        self.sealer = Sealer(settings.flocks, suite, settings.protocol)
         self.has_key = False
         self.keys = 0
         self.bytes = 0

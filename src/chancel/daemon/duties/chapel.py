@@ -28,6 +28,7 @@ def _machine(
         peer_configured=settings.peer is not None,
         flocks=settings.flocks,
         spi_prefix=settings.spi_prefix,
+        profile=settings.protocol,
     )
 
 

@@ -38,7 +38,7 @@ class _Tunnel:
         self.instance = settings.instance
         self.tfc = settings.tfc
         behaviour = CHANCEL.one_way() if settings.mode is Mode.SHRINE else CHANCEL
-        self.opener = Opener(settings.flocks, suite, behaviour)
+        self.opener = Opener(settings.flocks, suite, behaviour, settings.protocol)
         self.bytes = 0
         self.peer = pack_address(settings.peer) if settings.peer else NOWHERE
         self.peer_at = self.moved_at = 0.0

@@ -38,7 +38,7 @@ class _Tunnel:
             ethernet=settings.tap,
             tags_aside=settings.tags_aside,
         )
-        self.graces = Graces(settings.mtu, settings.mtu_discovery, now)
+        self.graces = Graces(settings.mtu, settings.mtu_discovery, now, settings.protocol)
         self.peer = settings.peer
         self.keys = 0
         self.probes = self.acks = 0

@@ -36,6 +36,7 @@ class _Tunnel:
             ethernet=settings.tap,
         )
         self.filter: Filter = FrameFilter() if settings.tap else InnerFilter(settings.networks)
+        self.codec = settings.protocol.graces
         self.heartbeat_at = 0.0
         self.probes = self.probe_size = self.acks = self.ack_size = 0
 
@@ -57,7 +58,7 @@ class _Tunnel:
     def grace(self, payload: memoryview) -> bool:
         """Note a grace; whether heaven-rx has to act on it. Counts one that is malformed."""
         try:
-            message = grace.decode_untrusted(payload)
+            message = self.codec.decode_untrusted(payload)
         except RemoteProtocolError as error:
             self.writer.drop(error.reason)
             return False

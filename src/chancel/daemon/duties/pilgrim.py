@@ -19,8 +19,7 @@ from chancel.protocol.pilgrim import Pilgrim
 def _machine(
     settings: TunnelSettings, suite: SystemSuite, secret: SecretSource, now: float, wall: float
 ) -> Pilgrim:
-    del settings
-    return Pilgrim(suite, secret, now, wall)
+    return Pilgrim(suite, secret, now, wall, profile=settings.protocol)
 
 
 make = partial(KeeperDuty, machine=_machine)

@@ -31,7 +31,7 @@ from chancel.wire.drop import Drop
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, fd: int) -> None:
         self.settings = settings
-        self.receiver = UdpReceiver(socket.socket(fileno=fd))
+        self.receiver = UdpReceiver(socket.socket(fileno=fd), settings.protocol.layouts)
         self.is_masked = masks.is_masked(settings)
         self.mask: Mask | None = None
 
@@ -113,7 +113,7 @@ class PurgatoryRx:
         return self._views.of(*self._traffic.wait_slot())
 
     def _sort(self, receiver: UdpReceiver, slot: SlotView, runs: list[Run]) -> None:
-        traffic, offers = split_offers(slot, runs)
+        traffic, offers = split_offers(slot, runs, receiver.offer_bytes)
         if offers:
             self._to_keeper(receiver, slot, offers)
         if traffic:

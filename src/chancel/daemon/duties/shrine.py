@@ -19,8 +19,8 @@ from chancel.protocol.shrine import Shrine
 def _machine(
     settings: TunnelSettings, suite: SystemSuite, secret: SecretSource, now: float, wall: float
 ) -> Shrine:
-    del settings, wall
-    return Shrine(suite, secret, now)
+    del wall
+    return Shrine(suite, secret, now, profile=settings.protocol)
 
 
 make = partial(KeeperDuty, machine=_machine)

@@ -18,15 +18,12 @@ from chancel.daemon.run import Run
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.opening import Opener
 from chancel.wire.traffic import (
-    HEADER_BYTES,
     NEXT_GRACE,
     NEXT_INNER,
-    OVERHEAD_BYTES,
     TAG_BYTES,
     TAIL_BYTES,
 )
 
-_SHRINK = HEADER_BYTES + TAG_BYTES
 _KNOWN_NEXT = (NEXT_INNER, NEXT_GRACE)
 _LOW_32 = np.uint64(0xFFFF_FFFF)
 _VECTOR_FROM = 4
@@ -48,7 +45,7 @@ def open_run(
     refused is counted in the opener's drops.
     """
     opened = None
-    if run.packets >= _VECTOR_FROM and run.last >= OVERHEAD_BYTES:
+    if run.packets >= _VECTOR_FROM and run.last >= opener.layout.overhead_bytes:
         opened = _open_all(opener, nonces, source, run, target, at, now)
     if opened is None:
         return _open_each(opener, source, run, target, at, now)
@@ -70,16 +67,16 @@ def _open_all(
     now: float,
 ) -> Run | None:
     """Open the run as a whole, or touch nothing but ``target`` and return ``None``."""
-    count = run.packets
-    words = np.ndarray((count, 4), ">u8", source.memory, run.offset, (run.size, 8)).astype(
-        np.uint64
-    )
+    count, layout = run.packets, opener.layout
+    head = layout.header_bytes
+    shape = (count, head // 8)
+    words = np.ndarray(shape, ">u8", source.memory, run.offset, (run.size, 8)).astype(np.uint64)
     numbers = words[:, 1]
     spi = int(words[0, 0]) >> 32
     slot = opener.lookup(spi)
     if (
         slot is None
-        or source.memory[run.offset + 16 : run.offset + HEADER_BYTES] != opener.expected_flocks
+        or source.memory[run.offset + 16 : run.offset + head] != opener.expected_flocks
         or np.count_nonzero(words[:, 2:] != words[0, 2:])
         or np.count_nonzero(words[:, 0] != (numbers & _LOW_32) + np.uint64(spi << 32))
         or not slot.window.check_all(numbers)
@@ -88,22 +85,23 @@ def _open_all(
     nonces.salt(slot.salt)
     nonces.numbers[:count] = numbers
     whole = count if run.last == run.size else count - 1
-    size = run.size - _SHRINK
-    texts = source.packets(run.offset, run.size, whole, HEADER_BYTES, run.size)
-    headers_of = source.packets(run.offset, run.size, count, 0, HEADER_BYTES)
+    shrink = head + TAG_BYTES
+    size = run.size - shrink
+    texts = source.packets(run.offset, run.size, whole, head, run.size)
+    bound = layout.associated_data(source.packets(run.offset, run.size, count, 0, head))
     outs = target.packets(at, size, whole, 0, size)
     if whole != count:
         i = run.offset + whole * run.size
         o = at + whole * size
-        texts = [*texts, source.memory[i + HEADER_BYTES : i + run.last]]
-        outs = [*outs, target.memory[o : o + run.last - _SHRINK]]
+        texts = [*texts, source.memory[i + head : i + run.last]]
+        outs = [*outs, target.memory[o : o + run.last - shrink]]
     try:
-        deque(map(slot.aead.decrypt_into, nonces.views[:count], texts, headers_of, outs), maxlen=0)
+        deque(map(slot.aead.decrypt_into, nonces.views[:count], texts, bound, outs), maxlen=0)
     except InvalidTag:
         return None
     slot.window.mark_all(numbers)
     opener.authenticated(slot, now, count)
-    return Run(run.tunnel, 0, count, size, run.last - _SHRINK, at, run.source)
+    return Run(run.tunnel, 0, count, size, run.last - shrink, at, run.source)
 
 
 def _open_each(

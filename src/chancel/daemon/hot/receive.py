@@ -11,10 +11,9 @@ import numpy as np
 
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run, pack_address
-from chancel.wire.datagram import MAX_DATAGRAM_BYTES
+from chancel.wire.datagram import CURRENT, MAX_DATAGRAM_BYTES, Layouts
 from chancel.wire.drop import Drop
-from chancel.wire.offer import MAGIC, OFFER_BYTES
-from chancel.wire.traffic import OVERHEAD_BYTES
+from chancel.wire.offer import MAGIC
 from chancel.wire.types import Address
 
 UDP_GRO = 104
@@ -54,8 +53,10 @@ _MAGIC = np.uint64(int.from_bytes(MAGIC, sys.byteorder))
 class UdpReceiver:
     """Receives from one socket and counts; remembers the packed form of the last source."""
 
-    def __init__(self, udp: socket.socket) -> None:
+    def __init__(self, udp: socket.socket, layouts: Layouts = CURRENT) -> None:
         self.udp = udp
+        self.min_bytes = layouts.traffic.overhead_bytes
+        self.offer_bytes = layouts.offer.offer_bytes
         self.datagrams = 0
         self.bytes = 0
         self.calls = 0
@@ -82,8 +83,8 @@ def drain(
 ) -> tuple[int, bool]:
     """Receive into a slot from offset ``at`` on until the socket is empty or the slot is full.
 
-    Appends to ``runs`` (untrusted datagrams of 50 to 1522 bytes); returns the offset reached and
-    whether the socket is empty.
+    Appends to ``runs`` (untrusted datagrams, none shorter than a heartbeat or longer than 1522
+    bytes); returns the offset reached and whether the socket is empty.
     """
     room = len(slot.memory)
     for _ in range(_MOST_CALLS):
@@ -129,10 +130,10 @@ def _append(
         if last > MAX_DATAGRAM_BYTES:
             return 0
         at, count, segment = at + size - last, 1, last
-    if segment < OVERHEAD_BYTES:
+    if segment < receiver.min_bytes:
         receiver.drop(Drop.TOO_SHORT, count)
         return 0
-    if last < OVERHEAD_BYTES:
+    if last < receiver.min_bytes:
         receiver.drop(Drop.TOO_SHORT)
         count, last, size = count - 1, segment, size - last
     packed = receiver.packed(source)
@@ -152,17 +153,19 @@ def _append(
     return size
 
 
-def split_offers(slot: SlotView, runs: list[Run]) -> tuple[list[Run], list[Run]]:
+def split_offers(
+    slot: SlotView, runs: list[Run], offer_bytes: int = CURRENT.offer.offer_bytes
+) -> tuple[list[Run], list[Run]]:
     """Part runs into (traffic, offers) by their first eight bytes; a run without offers stays.
 
     Each offer becomes a run of its own; the traffic around it moves together, to stay one run.
     """
-    if not any(run.size >= OFFER_BYTES for run in runs):
+    if not any(run.size >= offer_bytes for run in runs):
         return runs, []
     traffic: list[Run] = []
     offers: list[Run] = []
     for run in runs:
-        if run.size < OFFER_BYTES:
+        if run.size < offer_bytes:
             traffic.append(run)
             continue
         marks = slot.column("=u8", run.offset, run.size, run.packets) == _MAGIC

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.protocol.traffic import Reservation
-from chancel.wire.traffic import HEADER_BYTES, TAG_BYTES, TAIL_BYTES, TrafficHeader
+from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES, TrafficHeader
 
-_GROWTH = HEADER_BYTES + TAG_BYTES
 _VECTOR_FROM = 4
 _NUMBERS = struct.Struct("!IQ")
 _NONCE = struct.Struct("!4sQ")
@@ -55,13 +54,14 @@ def seal_run(
 
     The packets carry their tail already (run.next is written into it here).
     """
-    header = TrafficHeader(keys.spi, 0, keys.flocks.own, keys.flocks.peer).encode()
-    size = run.size + _GROWTH
+    header = keys.layout.encode(TrafficHeader(keys.spi, 0, *keys.flocks))
+    growth = len(header) + TAG_BYTES
+    size = run.size + growth
     if run.packets < _VECTOR_FROM:
         _seal_each(keys, header, source, run, target, at)
     else:
         _seal_all(keys, header, nonces, source, run, target, at)
-    return Run(run.tunnel, 0, run.packets, size, run.last + _GROWTH, at)
+    return Run(run.tunnel, 0, run.packets, size, run.last + growth, at)
 
 
 def _seal_all(
@@ -73,24 +73,25 @@ def _seal_all(
     target: SlotView,
     at: int,
 ) -> None:
-    count, size = run.packets, run.size + _GROWTH
+    head, count = len(header), run.packets
+    size = run.size + head + TAG_BYTES
     numbers = _COUNT[:count] + np.uint64(keys.first_number)
     nonces.salt(keys.salt)
     nonces.numbers[:count] = numbers
-    target.column("V32", at, size, count)[:] = np.void(header)
+    target.column(f"V{head}", at, size, count)[:] = np.void(header)
     target.column(">u8", at + 8, size, count)[:] = numbers
     target.column(">u4", at + 4, size, count)[:] = numbers
-    headers = target.packets(at, size, count, 0, HEADER_BYTES)
+    bound = keys.layout.associated_data(target.packets(at, size, count, 0, head))
     texts = source.packets(run.offset, run.size, count, 0, run.size)
-    outs = target.packets(at, size, count, HEADER_BYTES, size)
+    outs = target.packets(at, size, count, head, size)
     if run.last != run.size:
         i = run.offset + (count - 1) * run.size
         o = at + (count - 1) * size
         texts = [*texts[:-1], source.memory[i : i + run.last]]
-        outs = [*outs[:-1], target.memory[o + HEADER_BYTES : o + run.last + _GROWTH]]
+        outs = [*outs[:-1], target.memory[o + head : o + head + run.last + TAG_BYTES]]
     if run.next:
         texts = [memoryview(_tailed(text, run.next)) for text in texts]
-    deque(map(keys.aead.encrypt_into, nonces.views[:count], texts, headers, outs), maxlen=0)
+    deque(map(keys.aead.encrypt_into, nonces.views[:count], texts, bound, outs), maxlen=0)
 
 
 def _seal_each(
@@ -98,19 +99,21 @@ def _seal_each(
 ) -> None:
     """A few packets: arrays would cost more than they spare."""
     own, memory = bytearray(header), target.memory
+    head, growth = len(header), len(header) + TAG_BYTES
     for i in range(run.packets):
         number = keys.first_number + i
         _NUMBERS.pack_into(own, 4, number & 0xFFFF_FFFF, number)
         start = run.offset + i * run.size
         stop = run.end if i == run.packets - 1 else start + run.size
         text = source.memory[start:stop]
-        o = at + i * (run.size + _GROWTH)
-        memory[o : o + HEADER_BYTES] = own
+        o = at + i * (run.size + growth)
+        memory[o : o + head] = own
+        (bound,) = keys.layout.associated_data((own,))
         keys.aead.encrypt_into(
             _NONCE.pack(keys.salt, number),
             _tailed(text, run.next) if run.next else text,
-            own,
-            memory[o + HEADER_BYTES : o + stop - start + _GROWTH],
+            bound,
+            memory[o + head : o + stop - start + growth],
         )
 
 

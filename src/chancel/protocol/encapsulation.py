@@ -1,0 +1,74 @@
+"""Encapsulation: the mask of release 0.9.20, which the shroud replaced (protocol section 15).
+
+::
+
+    fake SPI be32 | low half of count be32 | count be64 | seed 16 | datagram, its first 20 XOR mask
+
+The outer header looks like the header of a traffic packet. What it hides is the inner one, or the
+magic that marks an offer; the rest of a datagram is random to look at anyway.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from chancel.crypto.kdf_legacy import encapsulation_mask
+from chancel.crypto.suite import Suite
+from chancel.errors import RemoteProtocolError
+from chancel.wire.drop import Drop
+from chancel.wire.types import Buffer
+
+HEADER_BYTES: Final = 32
+"""By how much every datagram grows, and the size below which nothing is unwrapped."""
+MASKED_BYTES: Final = 20
+COUNT_LIMIT: Final = 1 << 24
+"""A count that is never shown: the fake SPI changes, and counting starts again."""
+
+_HEADER = struct.Struct("!IIQ16s")
+_SPI_BYTES = 4
+_SEED_BYTES = 16
+_FIRST_COUNT = 1
+_LOW_32 = 0xFFFF_FFFF
+
+
+class Encapsulation:
+    """Masks datagrams under one 32-byte key: a :class:`chancel.protocol.masking.Mask`.
+
+    ``count`` is that of the first datagram.
+    """
+
+    def __init__(self, key: Buffer, suite: Suite, count: int = _FIRST_COUNT) -> None:
+        self._key = bytes(key)
+        self._suite = suite
+        self._count = count
+        self._spi = self._draw_spi()
+
+    def wrap(self, datagram: Buffer, limit: int) -> bytes:
+        """Return outer header and masked datagram; no datagram grows beyond that, for any limit."""
+        del limit
+        if self._count == COUNT_LIMIT:
+            self._count, self._spi = _FIRST_COUNT, self._draw_spi()
+        seed = self._suite.random(_SEED_BYTES)
+        header = _HEADER.pack(self._spi, self._count & _LOW_32, self._count, seed)
+        self._count += 1
+        return header + self._masked(header, datagram)
+
+    def unwrap(self, datagram: Buffer) -> bytes:
+        """Return what follows the outer header, unmasked; nothing in that header is looked at.
+
+        Raises ``RemoteProtocolError`` (``TOO_SHORT``) for less than a header.
+        """
+        if len(datagram) < HEADER_BYTES:
+            raise RemoteProtocolError(Drop.TOO_SHORT)
+        return self._masked(datagram[:HEADER_BYTES], datagram[HEADER_BYTES:])
+
+    def _masked(self, header: Buffer, datagram: Buffer) -> bytes:
+        """Masking and unmasking are the same."""
+        mask = encapsulation_mask(self._suite, self._key, header, MASKED_BYTES)
+        head = bytes(datagram[:MASKED_BYTES])
+        bits = int.from_bytes(head, "big") ^ int.from_bytes(mask[: len(head)], "big")
+        return b"".join((bits.to_bytes(len(head), "big"), datagram[MASKED_BYTES:]))
+
+    def _draw_spi(self) -> int:
+        return int.from_bytes(self._suite.random(_SPI_BYTES), "big")
