@@ -1,6 +1,6 @@
 """An offer's decoders raise RemoteProtocolError alone, and encoding what they accept gives it back.
 
-Protocol section 4: header (92 bytes) and decrypted data (451 bytes).
+Protocol section 4: header (92 bytes; 84 in release 0.9.20) and decrypted data (451 bytes).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from chancel.errors import RemoteProtocolError
 from chancel.wire.offer import (
+    CURRENT,
     DATA_BYTES,
-    HEADER_BYTES,
+    LEGACY,
     MAGIC,
-    OFFER_BYTES,
     ExchangeBody,
     KeyBody,
     OfferData,
@@ -24,9 +24,11 @@ from chancel.wire.types import FlockId, Flocks, InstanceId, Salt, SessionKey, Sp
 
 
 def check(data: bytes) -> None:
-    with contextlib.suppress(RemoteProtocolError):
-        assert OfferHeader.decode_untrusted(data).encode() == data[:HEADER_BYTES]
-        assert len(data) >= OFFER_BYTES
+    for layout in (CURRENT, LEGACY):
+        with contextlib.suppress(RemoteProtocolError):
+            head = layout.encode(layout.decode_untrusted(data))
+            assert head == data[: layout.header_bytes]
+            assert len(data) >= layout.offer_bytes
     with contextlib.suppress(RemoteProtocolError):
         assert OfferData.decode_untrusted(memoryview(data)).encode() == data
         assert len(data) == DATA_BYTES
@@ -34,8 +36,9 @@ def check(data: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     header = OfferHeader(Spi(7), Flocks(FlockId(1), FlockId(2)), bytes(range(64)))
-    yield header.encode().ljust(OFFER_BYTES, b"\0")
-    yield MAGIC.ljust(OFFER_BYTES, b"\xff")
+    for layout in (CURRENT, LEGACY):
+        yield layout.encode(header).ljust(layout.offer_bytes, b"\0")
+        yield MAGIC.ljust(layout.offer_bytes, b"\xff")
     for state in OfferState:
         exchange = ExchangeBody(
             InstanceId(1), Spi(7), Salt(b"salt"), state, 3, bytes(32), bytes(392)

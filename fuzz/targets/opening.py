@@ -14,7 +14,7 @@ from chancel.daemon.run import decode_runs, encode_runs
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.messages import InstallReceiveKey
 from chancel.protocol.opening import Opener
-from chancel.wire.traffic import HEADER_BYTES, TrafficHeader, nonce
+from chancel.wire.traffic import CURRENT, HEADER_BYTES, TrafficHeader, nonce
 from chancel.wire.types import NO_FLOCKS, FlockId, Salt, SessionKey, Spi
 from fuzz.script import Script
 from tests.daemon.naive import fill, new_slot, packets_of
@@ -78,7 +78,7 @@ def _packet(script: Script, number: int, size: int) -> bytes:
     which = script.number() % len(_KEYS)
     key, aead = _KEYS[which], _AEADS[which]
     flocks = FlockId(script.pick((0, 0, 0, 7)))
-    header = TrafficHeader(key.spi, number & (1 << 64) - 1, flocks, FlockId(0)).encode()
+    header = CURRENT.encode(TrafficHeader(key.spi, number & (1 << 64) - 1, flocks))
     tail = script.pick((b"\0\0", b"\0\0", b"\0\xfc", b"\0\1", b"\1\0"))
     text = aead.encrypt(nonce(key.salt, number & (1 << 64) - 1), bytes(size) + tail, header)
     packet = bytearray(header + text)

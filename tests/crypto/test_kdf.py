@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from chancel.crypto import kdf
-from chancel.crypto.kdf import OfferKind, Purpose
+from chancel.crypto.kdf import OfferKind, Purpose, TrafficInputs
 from chancel.crypto.system import SystemSuite, X25519KeyPair
 from chancel.errors import LocalProtocolError
 from chancel.wire.types import NO_FLOCKS, FlockId, Flocks
@@ -49,14 +49,13 @@ def test_traffic_keys(vector: dict[str, Any]) -> None:
     private = X25519PrivateKey.from_private_bytes(raw(vector, "x25519_private"))
     ecdh_secret = X25519KeyPair(private).exchange(raw(vector, "x25519_peer_public"))
     assert ecdh_secret.hex() == vector["ecdh_ss"]
-    key = kdf.traffic_key(
-        SUITE,
-        base(vector, vector["base_purpose"]),
+    inputs = TrafficInputs(
         ecdh_secret=ecdh_secret,
         kem_secret=raw(vector, "kem_ss"),
         publics=(raw(vector, "pub1"), raw(vector, "pub2")),
         randoms=(raw(vector, "random1"), raw(vector, "random2")),
     )
+    key = kdf.traffic_key(SUITE, base(vector, vector["base_purpose"]), inputs)
     assert key.hex() == vector["traffic_key"]
 
 

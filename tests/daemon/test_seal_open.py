@@ -18,7 +18,7 @@ from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
 from chancel.protocol.opening import Opener
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
-from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER, TrafficHeader, nonce
+from chancel.wire.traffic import CURRENT, NEXT_GRACE, NEXT_INNER, TrafficHeader, nonce
 from chancel.wire.types import FlockId, Flocks, Salt, SessionKey, Spi
 from tests.daemon.naive import fill, new_slot, packets_of
 
@@ -110,9 +110,8 @@ class Sent:
 
     def datagram(self, number: int, payload: bytes) -> bytes:
         spi, salt, key = KEYS[self.key]
-        header = bytearray(
-            TrafficHeader(spi if self.spi is None else Spi(self.spi), number, *self.flocks).encode()
-        )
+        shown = spi if self.spi is None else Spi(self.spi)
+        header = bytearray(CURRENT.encode(TrafficHeader(shown, number, *self.flocks)))
         header[7] ^= self.sequence
         text = payload + bytes((self.reserved, self.next_))
         whole = bytearray(

@@ -17,6 +17,7 @@ from chancel.protocol.session import Session, SessionSettings
 from chancel.vault.secret import Secret
 from chancel.wire.drop import Drop
 from chancel.wire.offer import (
+    CURRENT,
     NONCE,
     ExchangeBody,
     KeyBody,
@@ -64,7 +65,7 @@ def sealed_at(
 def key_offer(pair: Pair) -> bytes:
     """An authentic offer of a kind that has no place in a tunnel."""
     base = base_key(SUITE, Purpose.PEER_OFFER, SECRET, NO_FLOCKS)
-    header = OfferHeader(Spi(5), NO_FLOCKS, SUITE.random(64)).encode()
+    header = CURRENT.encode(OfferHeader(Spi(5), NO_FLOCKS, SUITE.random(64)))
     key = KeyBody(ID, Salt(b"salt"), SessionKey(bytes(32)))
     plaintext = OfferData(int(WALL + pair.now), key).encode() + bytes(64)
     aead = SUITE.aead(offer_key(SUITE, OfferKind.EXCHANGE, base, header[28:]))

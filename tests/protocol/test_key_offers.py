@@ -17,6 +17,7 @@ from chancel.protocol.key_offers import KeyOffer, open_key_offer_untrusted, seal
 from chancel.protocol.offers import seal_exchange_offer
 from chancel.wire.drop import Drop
 from chancel.wire.offer import (
+    CURRENT,
     DATA_BYTES,
     NONCE,
     ExchangeBody,
@@ -118,7 +119,7 @@ def test_an_exchange_offer_is_none_of_these() -> None:
     exchange = seal_exchange_offer(SUITE, BASE, NO_FLOCKS, Spi(2), data, bytes(16))
     assert refusal(exchange) is Drop.OFFER_BAD_TAG
     seed = bytes(64)
-    header = OfferHeader(Spi(2), NO_FLOCKS, seed).encode()
+    header = CURRENT.encode(OfferHeader(Spi(2), NO_FLOCKS, seed))
     aead = SUITE.aead(offer_key(SUITE, OfferKind.PILGRIM, BASE, seed))
     relabelled = header + aead.encrypt(NONCE, data.encode() + bytes(64), header)
     assert refusal(relabelled) is Drop.OFFER_TYPE

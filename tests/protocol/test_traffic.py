@@ -185,7 +185,7 @@ def test_erased_keys_open_and_seal_nothing() -> None:
 
 
 def raw(header: TrafficHeader, plaintext: bytes) -> bytes:
-    head = header.encode()
+    head = CURRENT.layouts.traffic.encode(header)
     aead = SUITE.aead(bytes([header.spi]) * 32)
     return head + aead.encrypt(nonce(Salt(b"salt"), header.packet_number), plaintext, head)
 
@@ -265,7 +265,7 @@ def test_a_new_send_key_starts_with_packet_one() -> None:
     sealer = make_sealer(1)
     sealed(sealer)
     sealer.execute(send_key(2), 5.0)
-    assert TrafficHeader.decode_untrusted(sealed(sealer, now=6.0)).packet_number == 1
+    assert CURRENT.layouts.traffic.decode_untrusted(sealed(sealer, now=6.0)).packet_number == 1
     report = sealer.report()
     assert (report.spi, report.packets, report.installed_at, report.last_at) == (2, 1, 5.0, 6.0)
 

@@ -8,13 +8,14 @@ import random
 import pytest
 from cryptography.exceptions import InvalidTag
 
+from chancel.crypto.kdf import TRAFFIC_LABEL
 from chancel.protocol.behaviour import CHANCEL
 from chancel.sim.clock import HostClock, VirtualClock
 from chancel.sim.ledger import Ledger, Life, Rule
 from chancel.sim.pair import Pair
 from chancel.sim.scenario import Scenario
 from chancel.sim.suite import FastSuite
-from chancel.sim.watched import TRAFFIC_KEY_LABEL, WatchedSuite
+from chancel.sim.watched import WatchedSuite
 
 HEADER = b"\x00\x00\x00\x01".ljust(32, b"\0")
 
@@ -34,7 +35,7 @@ class Watched:
 
     def derive(self, *suites: WatchedSuite) -> bytes:
         for suite in suites:
-            key = suite.kmac256(b"base", b"inputs", 32, TRAFFIC_KEY_LABEL)
+            key = suite.kmac256(b"base", b"inputs", 32, TRAFFIC_LABEL)
         return key
 
     def rules(self) -> list[Rule]:

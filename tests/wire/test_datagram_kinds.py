@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chancel.errors import RemoteProtocolError
-from chancel.wire.datagram import Kind, classify_untrusted
+from chancel.wire.datagram import LEGACY, Kind, classify_untrusted
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC
 
@@ -54,3 +54,20 @@ def test_any_bytes_are_of_a_kind_or_refused(datagram: bytes) -> None:
     except RemoteProtocolError:
         return
     assert (kind is Kind.OFFER) == datagram.startswith(MAGIC)
+
+
+@pytest.mark.parametrize(
+    ("datagram", "expected"),
+    [
+        (b"\x01" * 33, Drop.TOO_SHORT),
+        (b"\x01" * 34, Kind.TRAFFIC),
+        (MAGIC + bytes(542), Drop.OFFER_TOO_SHORT),
+        (MAGIC + bytes(543), Kind.OFFER),
+    ],
+)
+def test_release_0_9_has_smaller_ones(datagram: bytes, expected: Kind | Drop) -> None:
+    try:
+        found: Kind | Drop = classify_untrusted(datagram, LEGACY)
+    except RemoteProtocolError as error:
+        found = error.reason
+    assert found is expected

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
-from chancel.wire.grace import Grace, Heartbeat, MtuAck, MtuProbe, decode_untrusted, encode
+from chancel.wire.grace import LEGACY, Grace, Heartbeat, MtuAck, MtuProbe, decode_untrusted, encode
 
 graces = (
     st.just(Heartbeat())
@@ -68,3 +68,14 @@ def test_a_bad_grace_is_refused_by_name(payload: bytes, reason: Drop) -> None:
 def test_sizes_that_dont_fit_are_not_written(grace: Grace) -> None:
     with pytest.raises(LocalProtocolError):
         encode(grace)
+
+
+def test_release_0_9_has_heartbeats_alone_and_writes_nothing_into_them() -> None:
+    assert LEGACY.encode(Heartbeat()) == b""
+    with pytest.raises(LocalProtocolError, match="give its MTU a number"):
+        LEGACY.encode(MtuProbe(1400))
+
+
+@given(st.binary(max_size=40))
+def test_to_release_0_9_any_grace_is_a_heartbeat(payload: bytes) -> None:
+    assert LEGACY.decode_untrusted(payload) == Heartbeat()

@@ -13,10 +13,20 @@ from hypothesis import strategies as st
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire import offer
 from chancel.wire.drop import Drop
-from chancel.wire.offer import ExchangeBody, KeyBody, OfferData, OfferHeader, OfferState
-from chancel.wire.types import FlockId, Flocks, InstanceId, Salt, SessionKey, Spi
+from chancel.wire.offer import (
+    ExchangeBody,
+    KeyBody,
+    OfferData,
+    OfferHeader,
+    OfferLayout,
+    OfferState,
+)
+from chancel.wire.types import NO_FLOCKS, FlockId, Flocks, InstanceId, Salt, SessionKey, Spi
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "offer.json").read_text())
+
+LAYOUTS = offer.CURRENT, offer.LEGACY
+layouts = pytest.mark.parametrize("layout", LAYOUTS, ids=["current", "0.9"])
 
 u64 = st.integers(0, 2**64 - 1)
 spis = st.integers(1, 2**32 - 1).map(Spi)
@@ -64,8 +74,8 @@ def refused(data: bytes) -> Drop:
 @pytest.mark.parametrize("vector", VECTORS["offers"], ids=lambda vector: vector["name"])
 def test_the_references_offers_are_read_and_written_alike(vector: dict[str, Any]) -> None:
     wire = bytes.fromhex(vector["wire"])
-    header = OfferHeader.decode_untrusted(wire)
-    assert header.encode().hex() == vector["header"] == vector["aad"]
+    header = offer.CURRENT.decode_untrusted(wire)
+    assert offer.CURRENT.encode(header).hex() == vector["header"] == vector["aad"]
     assert header.seed.hex() == vector["seed"]
     if int(vector["flock_src"], 16):
         assert header.flocks == (int(vector["flock_src"], 16), int(vector["flock_dst"], 16))
@@ -87,12 +97,17 @@ def test_sizes_are_the_references() -> None:
     assert sizes == (offer.OFFER_BYTES, offer.HEADER_BYTES, offer.DATA_BYTES)
 
 
-@given(headers, st.integers(0, 900))
-def test_headers_survive_the_wire_whatever_padding_follows(header: OfferHeader, more: int) -> None:
-    head = header.encode()
-    assert len(head) == offer.HEADER_BYTES
-    datagram = head + bytes(offer.OFFER_BYTES - len(head) + more)
-    assert OfferHeader.decode_untrusted(datagram) == header
+@layouts
+@given(header=headers, more=st.integers(0, 900))
+def test_headers_survive_the_wire_whatever_padding_follows(
+    layout: OfferLayout, header: OfferHeader, more: int
+) -> None:
+    head = layout.encode(header)
+    assert len(head) == layout.header_bytes
+    datagram = head + bytes(layout.offer_bytes - len(head) + more)
+    shown = Flocks(*header.flocks[: layout.flocks], *NO_FLOCKS[layout.flocks :])
+    expected = OfferHeader(header.spi, shown, header.seed)
+    assert layout.decode_untrusted(datagram) == expected
 
 
 @given(datas)
@@ -102,13 +117,16 @@ def test_data_survives_the_wire(data: OfferData) -> None:
     assert OfferData.decode_untrusted(memoryview(encoded)) == data
 
 
-@given(st.binary(max_size=700) | st.binary(max_size=700).map(lambda tail: offer.MAGIC + tail))
-def test_any_bytes_are_a_header_or_refused(datagram: bytes) -> None:
+@layouts
+@given(
+    datagram=st.binary(max_size=700) | st.binary(max_size=700).map(lambda tail: offer.MAGIC + tail)
+)
+def test_any_bytes_are_a_header_or_refused(layout: OfferLayout, datagram: bytes) -> None:
     try:
-        header = OfferHeader.decode_untrusted(datagram)
+        header = layout.decode_untrusted(datagram)
     except RemoteProtocolError:
         return
-    assert header.encode() == datagram[: offer.HEADER_BYTES]
+    assert layout.encode(header) == datagram[: layout.header_bytes]
 
 
 @given(junk)
@@ -120,16 +138,18 @@ def test_any_bytes_are_data_or_refused(plaintext: bytes) -> None:
     assert data.encode() == plaintext
 
 
-@pytest.mark.parametrize("size", [0, 91, 92, 622])
-def test_a_cut_offer_is_too_short(size: int) -> None:
+@layouts
+@pytest.mark.parametrize("missing", [1, 530, 531])
+def test_a_cut_offer_is_too_short(layout: OfferLayout, missing: int) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        OfferHeader.decode_untrusted((offer.MAGIC + bytes(615))[:size])
+        layout.decode_untrusted(offer.MAGIC.ljust(layout.offer_bytes - missing, b"\0"))
     assert caught.value.reason is Drop.OFFER_TOO_SHORT
 
 
-def test_another_magic_is_no_offer() -> None:
+@layouts
+def test_another_magic_is_no_offer(layout: OfferLayout) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        OfferHeader.decode_untrusted(b"KATEDRAL" + bytes(615))
+        layout.decode_untrusted(b"KATEDRAL" + bytes(615))
     assert caught.value.reason is Drop.OFFER_TYPE
 
 
@@ -166,16 +186,23 @@ def test_a_key_is_not_shown() -> None:
     assert "kkkk" not in repr(KEY)
 
 
+@layouts
+@pytest.mark.parametrize(
+    "wrong", [OfferHeader(Spi(2**32), NO_FLOCKS, bytes(64)), OfferHeader(Spi(1), NO_FLOCKS, b"")]
+)
+def test_headers_that_dont_fit_are_not_written(layout: OfferLayout, wrong: OfferHeader) -> None:
+    with pytest.raises(LocalProtocolError):
+        layout.encode(wrong)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        OfferHeader(Spi(2**32), Flocks(FlockId(0), FlockId(0)), bytes(64)),
-        OfferHeader(Spi(1), Flocks(FlockId(0), FlockId(0)), bytes(63)),
         OfferData(-1, EXCHANGE.body),
         OfferData(0, KeyBody(InstanceId(0), Salt(b"long."), SessionKey(bytes(32)))),
         OfferData(0, KeyBody(InstanceId(0), Salt(b"salt"), SessionKey(bytes(31)))),
     ],
 )
-def test_values_that_dont_fit_are_not_written(wrong: OfferHeader | OfferData) -> None:
+def test_data_that_doesnt_fit_is_not_written(wrong: OfferData) -> None:
     with pytest.raises(LocalProtocolError):
         wrong.encode()

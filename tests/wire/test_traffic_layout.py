@@ -15,10 +15,13 @@ from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire import grace, traffic
 from chancel.wire.datagram import Kind, classify_untrusted
 from chancel.wire.drop import Drop
-from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER, TrafficHeader
-from chancel.wire.types import FlockId, Salt, Spi
+from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER, TrafficHeader, TrafficLayout
+from chancel.wire.types import FlockId, Flocks, Salt, Spi
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "traffic.json").read_text())
+
+LAYOUTS = traffic.CURRENT, traffic.LEGACY
+layouts = pytest.mark.parametrize("layout", LAYOUTS, ids=["current", "0.9"])
 
 u64 = st.integers(0, 2**64 - 1)
 headers = st.builds(
@@ -38,7 +41,7 @@ def test_the_references_packets_are_built_and_opened_alike(vector: dict[str, Any
         FlockId(int(vector["flock_src"], 16)),
         FlockId(int(vector["flock_dst"], 16)),
     )
-    aad = header.encode()
+    aad = traffic.CURRENT.encode(header)
     nonce = traffic.nonce(Salt(bytes.fromhex(vector["salt"])), header.packet_number)
     assert aad.hex() == vector["aad"]
     assert nonce.hex() == vector["nonce"]
@@ -46,7 +49,7 @@ def test_the_references_packets_are_built_and_opened_alike(vector: dict[str, Any
     wire = bytes.fromhex(vector["wire"])
     assert len(wire) == vector["udp_payload_length"]
     assert classify_untrusted(wire) is Kind.TRAFFIC
-    assert TrafficHeader.decode_untrusted(wire) == header
+    assert traffic.CURRENT.decode_untrusted(wire) == header
 
     # With traffic flow confidentiality the sender fills the payload with zeros up to the MTU.
     payload = bytes.fromhex(vector["payload"]).ljust(vector.get("tfc_tunnel_mtu", 0), b"\0")
@@ -64,19 +67,42 @@ def test_the_references_packets_are_built_and_opened_alike(vector: dict[str, Any
         assert payload.startswith(grace.encode(sent))
 
 
-@given(headers, st.integers(0, 100))
-def test_headers_survive_the_wire(header: TrafficHeader, size: int) -> None:
-    datagram = header.encode() + bytes(traffic.OVERHEAD_BYTES - traffic.HEADER_BYTES + size)
-    assert TrafficHeader.decode_untrusted(memoryview(datagram)) == header
+@layouts
+@given(header=headers, size=st.integers(0, 100))
+def test_headers_survive_the_wire(layout: TrafficLayout, header: TrafficHeader, size: int) -> None:
+    encoded = layout.encode(header)
+    assert len(encoded) == layout.header_bytes
+    datagram = encoded + bytes(layout.overhead_bytes - layout.header_bytes + size)
+    if not layout.shows_flocks:
+        header = TrafficHeader(header.spi, header.packet_number)
+    assert layout.decode_untrusted(memoryview(datagram)) == header
 
 
-@given(st.binary(max_size=120))
-def test_any_bytes_are_a_header_or_refused(datagram: bytes) -> None:
+@layouts
+@given(datagram=st.binary(max_size=120))
+def test_any_bytes_are_a_header_or_refused(layout: TrafficLayout, datagram: bytes) -> None:
     try:
-        header = TrafficHeader.decode_untrusted(datagram)
+        header = layout.decode_untrusted(datagram)
     except RemoteProtocolError:
         return
-    assert header.encode() == datagram[: traffic.HEADER_BYTES]
+    assert layout.encode(header) == datagram[: layout.header_bytes]
+
+
+@layouts
+@given(header=headers)
+def test_the_headers_end_is_what_shows_the_flocks(
+    layout: TrafficLayout, header: TrafficHeader
+) -> None:
+    flocks = Flocks(header.flocks_own, header.flocks_peer)
+    assert layout.encode(header)[16:] == layout.flock_bytes(flocks)
+
+
+@given(headers)
+def test_the_associated_data_is_the_header_or_its_spi_and_number(header: TrafficHeader) -> None:
+    whole, short = traffic.CURRENT.encode(header), traffic.LEGACY.encode(header)
+    assert traffic.CURRENT.associated_data([whole]) == [whole]
+    spi_and_number = header.spi.to_bytes(4, "big") + header.packet_number.to_bytes(8, "big")
+    assert traffic.LEGACY.associated_data([memoryview(short)]) == [spi_and_number]
 
 
 @given(st.binary(max_size=1500), st.sampled_from((NEXT_INNER, NEXT_GRACE)))
@@ -95,20 +121,27 @@ def test_any_bytes_have_a_tail_or_are_refused(plaintext: bytes) -> None:
     assert traffic.add_tail(payload, next_) == plaintext
 
 
+@layouts
 @pytest.mark.parametrize(
-    ("datagram", "reason"),
+    ("head", "missing", "reason"),
     [
-        (b"", Drop.TOO_SHORT),
-        (b"\x01" * 49, Drop.TOO_SHORT),
-        (bytes(50), Drop.ZERO_SPI),
-        (b"\x01" + bytes(6) + b"\x02" + bytes(42), Drop.SEQUENCE_MISMATCH),
-        (b"SACRAMNT" + bytes(42), Drop.OFFER_TOO_SHORT),
+        (b"\x01", 1, Drop.TOO_SHORT),
+        (b"", 0, Drop.ZERO_SPI),
+        (b"\x01" + bytes(6) + b"\x02", 0, Drop.SEQUENCE_MISMATCH),
+        (b"SACRAMNT", 0, Drop.OFFER_TOO_SHORT),
     ],
 )
-def test_a_bad_header_is_refused_by_name(datagram: bytes, reason: Drop) -> None:
+def test_a_bad_header_is_refused_by_name(
+    layout: TrafficLayout, head: bytes, missing: int, reason: Drop
+) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        TrafficHeader.decode_untrusted(datagram)
+        layout.decode_untrusted(head.ljust(layout.overhead_bytes - missing, b"\0"))
     assert caught.value.reason is reason
+
+
+def test_sizes() -> None:
+    sizes = [(layout.header_bytes, layout.overhead_bytes) for layout in LAYOUTS]
+    assert sizes == [(32, 50), (16, 34)]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +161,6 @@ def test_a_bad_tail_is_refused_by_name(plaintext: bytes, reason: Drop) -> None:
 
 def test_numbers_that_dont_fit_are_not_written() -> None:
     with pytest.raises(LocalProtocolError):
-        TrafficHeader(Spi(2**32), 1, FlockId(0), FlockId(0)).encode()
+        traffic.CURRENT.encode(TrafficHeader(Spi(2**32), 1))
     with pytest.raises(LocalProtocolError):
-        TrafficHeader(Spi(1), 2**64, FlockId(0), FlockId(0)).encode()
+        traffic.LEGACY.encode(TrafficHeader(Spi(1), 2**64))

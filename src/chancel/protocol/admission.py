@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
-from chancel.wire.offer import SEED_BYTES, OfferLayout
+from chancel.wire.offer import CURRENT, SEED_BYTES, OfferLayout
 from chancel.wire.types import Buffer
 
 MAX_FORGERIES_PER_S = 256
@@ -25,7 +25,7 @@ _WINDOW_S = 1.0
 class Admission:
     """Decides before an offer is opened, and learns what came of it."""
 
-    def __init__(self, now: float, validity_s: int, layout: OfferLayout) -> None:
+    def __init__(self, now: float, validity_s: int, layout: OfferLayout = CURRENT) -> None:
         self._seed = slice(layout.header_bytes - SEED_BYTES, layout.header_bytes)
         self._validity_s = validity_s
         self._window_at = now
