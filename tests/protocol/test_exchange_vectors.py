@@ -4,78 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from chancel.crypto.kdf import Purpose, base_key
-from chancel.crypto.suite import EcdhKeyPair, KemKeyPair
-from chancel.crypto.system import MlKem1024KeyPair, SystemSuite, X25519KeyPair
+from chancel.crypto.system import SystemSuite
 from chancel.protocol.exchange import Exchange
-from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
-from chancel.protocol.offers import ExchangeOffer, open_exchange_offer_untrusted
 from chancel.protocol.states import State
 from chancel.vault.secret import Secret
-from chancel.wire.offer import ExchangeBody
-from chancel.wire.types import Address, Buffer, FlockId, Flocks
+from chancel.wire.types import Address, FlockId, Flocks
+from tests.protocol.recorded import RecordedSuite, as_recorded, bodies
 
 VECTOR_FILES = Path(__file__).parents[1] / "vectors"
 RECORDS = ["exchange", "exchange-id-order", "exchange-flock"]
-
-
-class RecordedSuite(SystemSuite):
-    """Draws what one side of the reference drew, and encapsulates to what it encapsulated to."""
-
-    def __init__(self, record: dict[str, Any], side: str) -> None:
-        super().__init__()
-        state = record[f"state_{side}"]
-        local, remote = state["local"], state["remote"]
-        self._remote = {name: bytes.fromhex(value) for name, value in remote.items()}
-        self._local_shared = bytes.fromhex(local["mlkem_ss"])
-        self._randoms: dict[int, list[str]] = {
-            8: [record[f"id_{side}"]],
-            4: [local["spi"], local["salt"]],
-            16: [local["random"], remote["random"]],
-        }
-        self._ecdh = [local["x25519_private"], remote["x25519_private"]]
-        self._seeds = [
-            event["mlkem_seed"]
-            for event in record["events"]
-            if event["event"] == "offer created" and event["side"] == side
-        ]
-
-    def random(self, size: int) -> bytes:
-        recorded = self._randoms.get(size)
-        return bytes.fromhex(recorded.pop(0)) if recorded else super().random(size)
-
-    def ecdh_key_pair(self) -> EcdhKeyPair:
-        private = bytes.fromhex(self._ecdh.pop(0))
-        return X25519KeyPair(X25519PrivateKey.from_private_bytes(private))
-
-    def kem_key_pair(self) -> KemKeyPair:
-        seed = bytes.fromhex(self._seeds.pop(0))
-        return CheckedKemKeyPair(MLKEM1024PrivateKey.from_seed_bytes(seed), self._local_shared)
-
-    def kem_encapsulate(self, peer_public: Buffer) -> tuple[bytes, bytes]:
-        assert bytes(peer_public) == self._remote["mlkem_ek"]
-        return self._remote["mlkem_ct"], self._remote["mlkem_ss"]
-
-
-class CheckedKemKeyPair(MlKem1024KeyPair):
-    """Decapsulates, and compares with what the reference got."""
-
-    def __init__(self, private: MLKEM1024PrivateKey, expected: bytes) -> None:
-        super().__init__(private)
-        self._expected = expected
-
-    def decapsulate(self, ciphertext: Buffer) -> bytes:
-        shared = super().decapsulate(ciphertext)
-        assert shared == self._expected
-        return shared
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -119,20 +61,3 @@ def test_a_recorded_exchange_leads_to_the_recorded_keys(name: str) -> None:
         assert not exchange.drops
         base = base_key(SystemSuite(), Purpose.PEER_OFFER, secret, flocks[side])
         assert bodies(base, sent[side]) == bodies(base, originals[side])
-
-
-def as_recorded(command: object) -> tuple[str, dict[str, str]]:
-    assert isinstance(command, InstallReceiveKey | InstallSendKey)
-    slot = "rx" if isinstance(command, InstallReceiveKey) else "tx"
-    sa = {"spi": f"{command.spi:08x}", "salt": command.salt.hex(), "key": command.key.hex()}
-    return slot, sa
-
-
-def bodies(base: bytes, datagrams: Iterable[bytes]) -> dict[tuple[int, int], object]:
-    """What each fragment said, but for the time: (header's SPI, random, body)."""
-    said: dict[tuple[int, int], object] = {}
-    for datagram in datagrams:
-        offer: ExchangeOffer = open_exchange_offer_untrusted(SystemSuite(), base, datagram)
-        body: ExchangeBody = offer.body
-        said[body.state, body.fragment] = (offer.spi, offer.random, body)
-    return said
