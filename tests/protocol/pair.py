@@ -9,13 +9,13 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from chancel.crypto.kdf import Purpose, base_key
+from chancel.crypto.kdf import Purpose
 from chancel.crypto.system import SystemSuite
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.events import Event
 from chancel.protocol.keeper import Mode
 from chancel.protocol.key_offers import open_key_offer_untrusted
-from chancel.protocol.offers import open_exchange_offer_untrusted
+from chancel.protocol.offers import ExchangeOffer, open_exchange_offer_untrusted
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.session import Session, SessionSettings, SessionStatus
 from chancel.vault.secret import Secret
@@ -95,11 +95,20 @@ class Pair:
         shroud: bool = False,
         tfc: bool = False,
         mtu: int = CURRENT.mtu_maximum,
+        encapsulation: Secret | None = None,
     ) -> None:
         here, there = Address("192.0.2.1", 1001), Address("192.0.2.2", 1002)
         mirrored = Flocks(flocks.peer, flocks.own)
         self.now = 100.0
-        common = SessionSettings(None, mtu, mtu_discovery, profile=profile, shroud=shroud, tfc=tfc)
+        common = SessionSettings(
+            None,
+            mtu,
+            mtu_discovery,
+            profile=profile,
+            shroud=shroud,
+            tfc=tfc,
+            encapsulation=encapsulation,
+        )
         settings = [
             dataclasses.replace(common, peer=peer, behaviour=behaviour, flocks=own, mode=mode)
             for peer, behaviour, own, mode in (
@@ -195,14 +204,22 @@ PLAIN = SessionSettings(None)
 
 
 def kind_of(data: bytes, settings: SessionSettings = PLAIN) -> Kind:
-    if settings.shroud:
+    if settings.masked:
         return Kind.MASKED
-    if classify_untrusted(data) is Datagram.TRAFFIC:
+    profile = settings.profile
+    if classify_untrusted(data, profile.layouts) is Datagram.TRAFFIC:
         return Kind.TRAFFIC
+    base_key = profile.keys.base_key
     if settings.mode is Mode.PILGRIM:
         base = base_key(SUITE, Purpose.PEER_OFFER, SECRET, NO_FLOCKS)
-        open_key_offer_untrusted(SUITE, base, data)
+        open_key_offer_untrusted(SUITE, base, data, profile.layouts.offer)
         return Kind.KEY
-    base = base_key(SUITE, Purpose.PEER_OFFER, SECRET, settings.flocks)
-    state = open_exchange_offer_untrusted(SUITE, base, data).body.state
-    return Kind.PK if state is OfferState.PK else Kind.CT
+    offer = exchange_offer(data, settings)
+    return Kind.PK if offer.body.state is OfferState.PK else Kind.CT
+
+
+def exchange_offer(data: bytes, settings: SessionSettings = PLAIN) -> ExchangeOffer:
+    """What an exchange offer says to one who knows the secret."""
+    profile = settings.profile
+    base = profile.keys.base_key(SUITE, Purpose.PEER_OFFER, SECRET, settings.flocks)
+    return open_exchange_offer_untrusted(SUITE, base, data, profile.layouts.offer)

@@ -14,7 +14,7 @@ from chancel.sim import command
 from chancel.sim.campaign import HARD_DAY, YEAR, hard_days, run_all
 from chancel.sim.ledger import Rule, Violation
 from chancel.sim.pair import Pair, Report, run
-from chancel.sim.scenario import Kind, Scenario
+from chancel.sim.scenario import Kind, Scenario, Version
 from chancel.wire.drop import Drop
 
 
@@ -64,6 +64,28 @@ def test_every_combination_of_behaviours_comes_up_and_changes_keys(left: Kind, r
     assert report.payloads_delivered == report.payloads_sent
 
 
+LEGACY_DAY = dataclasses.replace(HARD_DAY, version=Version.LEGACY)
+
+
+@pytest.mark.parametrize("fragment_loss", [0.0, 0.3])
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_hard_day_with_the_wire_of_release_0_9(seed: int, fragment_loss: float) -> None:
+    report = run(dataclasses.replace(LEGACY_DAY, seed=seed, fragment_loss=fragment_loss))
+    assert_good(report)
+    assert report.restarts > 0
+
+
+@pytest.mark.parametrize("left", list(Kind))
+@pytest.mark.parametrize("right", list(Kind))
+def test_release_0_9_comes_up_and_changes_keys_with_loss(left: Kind, right: Kind) -> None:
+    scenario = Scenario(hours=5.0, loss=0.02, kinds=(left, right), version=Version.LEGACY)
+    report = run(scenario)
+    assert report.keys >= 2 * 5
+    # The reference forgets its window and the old key at each change (protocol sections 8 and 9).
+    forgives = {Rule.REFUSED, Rule.REPEATED} if Kind.REFERENCE in (left, right) else set()
+    assert {violation.rule for violation in report.violations} <= forgives
+
+
 @pytest.mark.parametrize("kinds", [("chancel", "reference"), ("reference", "chancel")])
 def test_a_hard_day_with_the_reference_repeats_no_nonce_and_comes_back(
     kinds: tuple[str, str],
@@ -85,6 +107,7 @@ def test_the_scenario_prints_the_command_that_repeats_it(monkeypatch: pytest.Mon
         payload_every_s=7.0,
         nat="symmetric",
         kinds=(Kind.CHANCEL, Kind.REFERENCE),
+        version=Version.LEGACY,
     )
     ran = list[Scenario]()
 

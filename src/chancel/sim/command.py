@@ -14,7 +14,7 @@ from rich.table import Table
 from chancel.sim.campaign import YEAR, hard_days, run_all
 from chancel.sim.nat import NAT_TYPES
 from chancel.sim.pair import Report, run
-from chancel.sim.scenario import Kind, Scenario
+from chancel.sim.scenario import Kind, Scenario, Version
 
 MAX_SHOWN = 10
 """How many violations of one run are printed."""
@@ -53,6 +53,9 @@ def pair(
     behaviour: Annotated[
         str, typer.Option(help="'chancel' or 'reference', or both ends as 'LEFT,RIGHT'.")
     ] = "chancel",
+    profile: Annotated[
+        Version, typer.Option(help="The version of the protocol that both ends speak.")
+    ] = Version.CURRENT,
 ) -> None:
     """Simulate two ends of a tunnel; exit status 1 if a rule was broken."""
     scenario = Scenario(
@@ -70,6 +73,7 @@ def pair(
         payload_every_s=payload_every,
         nat=nat,
         kinds=_kinds(behaviour),
+        version=profile,
     )
     report = run(scenario, _Progress(scenario.hours))
     _print_table(report)

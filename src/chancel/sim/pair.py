@@ -34,11 +34,6 @@ RESTART_MEAN_S = 3 * HOUR_S
 MAX_DOWN_S = 300.0
 """Longest power failure: beyond the 120 s after which the peer erases its keys."""
 
-MAX_SKEW_S = 9.0
-"""The two clocks differ by at most this; beyond 10 s each end refuses the other's offers."""
-
-MAX_MTU = 1422
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
@@ -83,7 +78,9 @@ class Pair:
         self._delivered: set[bytes] = set()
         if scenario.fragment_loss:
             self.network.refuse = fragment_loss(scenario.fragment_loss, self.rng)
-        skew_s = self.rng.uniform(-MAX_SKEW_S, MAX_SKEW_S) if scenario.skew else 0.0
+        # Beyond the validity of offers, each end refuses the other's.
+        limit_s = scenario.version.profile.offer_validity_s - 1.0
+        skew_s = self.rng.uniform(-limit_s, limit_s) if scenario.skew else 0.0
         self.router = None
         if scenario.nat is not None:
             self.router = self.network.router(LEFT.host, NAT_TYPES[scenario.nat])
@@ -151,9 +148,9 @@ class Pair:
         settings = SessionSettings(
             flocks=NO_FLOCKS,
             peer=peer,
-            mtu=MAX_MTU,
             mtu_discovery=False,
-            behaviour=self.scenario.kinds[side].behaviour,
+            profile=self.scenario.version.profile,
+            behaviour=self.scenario.behaviour(side),
         )
         return Node(
             ("left", "right")[side],

@@ -6,7 +6,8 @@ import dataclasses
 import enum
 import shlex
 
-from chancel.protocol.behaviour import CHANCEL, REFERENCE, Behaviour
+from chancel.protocol.behaviour import CHANCEL, REFERENCE, REFERENCE_0_9, Behaviour
+from chancel.protocol.profile import CURRENT, V0_9, Profile
 from chancel.sim.models import LinkModel
 
 
@@ -16,10 +17,22 @@ class Kind(enum.StrEnum):
     CHANCEL = "chancel"
     REFERENCE = "reference"
 
+
+class Version(enum.StrEnum):
+    """Which version of the protocol both ends speak."""
+
+    CURRENT = "current"
+    LEGACY = "0.9"
+
     @property
-    def behaviour(self) -> Behaviour:
-        """The protocol floor's value of the same name."""
-        return CHANCEL if self is Kind.CHANCEL else REFERENCE
+    def profile(self) -> Profile:
+        """The protocol floor's value."""
+        return CURRENT if self is Version.CURRENT else V0_9
+
+    @property
+    def reference(self) -> Behaviour:
+        """How the reference of that version behaves."""
+        return REFERENCE if self is Version.CURRENT else REFERENCE_0_9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,9 +41,9 @@ class Scenario:
 
     Probabilities are per packet. ``fragment_loss`` hits only offers, in addition to ``loss``.
     With ``restarts`` either end loses power every few hours, with ``skew`` the two wall clocks
-    differ by up to 9 s and are set to the right time once on the way. With ``nat``, a name in
-    ``NAT_TYPES``, the left end is behind such a router and the right one waits for it
-    (``peer auto``).
+    differ by up to 9 s (release 0.9: 4 s) and are set to the right time once on the way. With
+    ``nat``, a name in ``NAT_TYPES``, the left end is behind such a router and the right one waits
+    for it (``peer auto``).
     """
 
     seed: int = 1
@@ -47,6 +60,11 @@ class Scenario:
     payload_every_s: float = 60.0
     nat: str | None = None
     kinds: tuple[Kind, Kind] = (Kind.CHANCEL, Kind.CHANCEL)
+    version: Version = Version.CURRENT
+
+    def behaviour(self, side: int) -> Behaviour:
+        """That of the left (0) or right (1) end."""
+        return CHANCEL if self.kinds[side] is Kind.CHANCEL else self.version.reference
 
     def link(self) -> LinkModel:
         """A fresh link for one direction."""
@@ -84,6 +102,8 @@ class Scenario:
             option = f"--{field.name.removesuffix('_s').replace('_', '-')}"
             if field.name == "kinds":
                 words += ["--behaviour", ",".join(value)]
+            elif field.name == "version":
+                words += ["--profile", value]
             elif value is True:
                 words.append(option)
             else:
