@@ -16,9 +16,10 @@ from chancel.daemon.run import MAX_RUN_PACKETS, Run
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
 from chancel.protocol.opening import Opener
+from chancel.protocol.profile import CURRENT, V0_9, Profile
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
-from chancel.wire.traffic import CURRENT, NEXT_GRACE, NEXT_INNER, TrafficHeader, nonce
+from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER, TrafficHeader, nonce
 from chancel.wire.types import FlockId, Flocks, Salt, SessionKey, Spi
 from tests.daemon.naive import fill, new_slot, packets_of
 
@@ -32,14 +33,18 @@ KEYS = [
 NONCES = Nonces()
 
 
-def sealer() -> Sealer:
-    made = Sealer(THEIRS, SUITE)
+profiles = pytest.mark.parametrize("profile", [CURRENT, V0_9], ids=["current", "0.9"])
+
+
+def sealer(profile: Profile = CURRENT) -> Sealer:
+    made = Sealer(THEIRS, SUITE, profile)
     made.execute(InstallSendKey(*KEYS[0]), 0.0)
     return made
 
 
+@profiles
 @given(
-    st.lists(
+    shapes=st.lists(
         st.tuples(
             st.sampled_from([NEXT_INNER, NEXT_GRACE]),
             st.integers(1, 40),
@@ -49,12 +54,12 @@ def sealer() -> Sealer:
         min_size=1,
         max_size=4,
     ),
-    st.integers(0, 999),
+    offset=st.integers(0, 999),
 )
 def test_a_sealed_run_is_what_the_sealer_makes(
-    shapes: list[tuple[int, int, int, int]], offset: int
+    profile: Profile, shapes: list[tuple[int, int, int, int]], offset: int
 ) -> None:
-    batch, single = sealer(), sealer()
+    batch, single = sealer(profile), sealer(profile)
     source, target = new_slot(), new_slot()
     at = offset
     for next_, count, size, shorter in shapes:
@@ -72,8 +77,9 @@ def test_a_sealed_run_is_what_the_sealer_makes(
     assert batch.report() == single.report()
 
 
-def test_numbers_go_on_above_32_bits() -> None:
-    batch, single = sealer(), sealer()
+@profiles
+def test_numbers_go_on_above_32_bits(profile: Profile) -> None:
+    batch, single = sealer(profile), sealer(profile)
     for each in (batch, single):
         each.reserve(2**32 - 3, 0.0)
     source, target = new_slot(), new_slot()
@@ -108,23 +114,23 @@ class Sent:
     spi: int | None = None
     corrupt: tuple[int, int] | None = None
 
-    def datagram(self, number: int, payload: bytes) -> bytes:
+    def datagram(self, number: int, payload: bytes, profile: Profile = CURRENT) -> bytes:
         spi, salt, key = KEYS[self.key]
         shown = spi if self.spi is None else Spi(self.spi)
-        header = bytearray(CURRENT.encode(TrafficHeader(shown, number, *self.flocks)))
+        layout = profile.layouts.traffic
+        header = bytearray(layout.encode(TrafficHeader(shown, number, *self.flocks)))
         header[7] ^= self.sequence
         text = payload + bytes((self.reserved, self.next_))
-        whole = bytearray(
-            header + SUITE.aead(key).encrypt(nonce(salt, number), text, bytes(header))
-        )
+        (bound,) = layout.associated_data([bytes(header)])
+        whole = bytearray(header + SUITE.aead(key).encrypt(nonce(salt, number), text, bound))
         if self.corrupt:
             at, bit = self.corrupt
             whole[at % len(whole)] ^= 1 << bit
         return bytes(whole)
 
 
-def opener(keys: int) -> Opener:
-    made = Opener(OURS, SUITE)
+def opener(keys: int, profile: Profile = CURRENT) -> Opener:
+    made = Opener(OURS, SUITE, profile=profile)
     for installed in KEYS[:keys]:
         made.execute(InstallReceiveKey(*installed), 0.0)
     return made
@@ -188,18 +194,24 @@ trains = st.one_of(
 )
 
 
+REPEATED = [([Sent(), Sent(step=0), Sent(step=-1), Sent(step=2)], 10, 10)]
+MIXED = [([Sent(next_=NEXT_GRACE), Sent()] * 20, 10, 3)]
+BAD_TAILS = [([Sent(next_=NEXT_GRACE), Sent(reserved=1), Sent(next_=7), Sent()], 10, 3)]
+
+
+@profiles
 @given(
-    st.lists(st.tuples(trains, st.integers(0, 1400), st.integers(0, 1400)), max_size=5),
-    st.integers(1, 2),
-    st.sampled_from([1, 5, 2**32 - 10]),
+    shapes=st.lists(st.tuples(trains, st.integers(0, 1400), st.integers(0, 1400)), max_size=5),
+    keys=st.integers(1, 2),
+    first=st.sampled_from([1, 5, 2**32 - 10]),
 )
-@example([([Sent(), Sent(step=0), Sent(step=-1), Sent(step=2)], 10, 10)], 2, 5)
-@example([([Sent(next_=NEXT_GRACE), Sent()] * 20, 10, 3)], 1, 1)
-@example([([Sent(next_=NEXT_GRACE), Sent(reserved=1), Sent(next_=7), Sent()], 10, 3)], 1, 1)
+@example(shapes=REPEATED, keys=2, first=5)
+@example(shapes=MIXED, keys=1, first=1)
+@example(shapes=BAD_TAILS, keys=1, first=1)
 def test_a_run_is_opened_as_its_packets_would_be(
-    shapes: list[tuple[list[Sent], int, int]], keys: int, first: int
+    profile: Profile, shapes: list[tuple[list[Sent], int, int]], keys: int, first: int
 ) -> None:
-    batch, single = opener(keys), opener(keys)
+    batch, single = opener(keys, profile), opener(keys, profile)
     numbers = [first - 1, first - 1]
     for now, (train, size, shorter) in enumerate(shapes):
         datagrams = []
@@ -207,7 +219,7 @@ def test_a_run_is_opened_as_its_packets_would_be(
             numbers[sent.key] = max(0, numbers[sent.key] + sent.step)
             length = size if i < len(train) - 1 else min(size, shorter)
             payload = random.Random(i).randbytes(length)
-            datagrams.append(sent.datagram(numbers[sent.key], payload))
+            datagrams.append(sent.datagram(numbers[sent.key], payload, profile))
         open_both(batch, single, datagrams, 5.0 * now, 16 * now)
 
 
@@ -260,13 +272,15 @@ def test_a_packet_too_short_for_its_header_is_refused_within_the_slot() -> None:
     assert each.drops == {Drop.TOO_SHORT: 1}
 
 
-def test_bulk_traffic_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = opener(2)
+@profiles
+def test_bulk_traffic_takes_the_fast_way(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = opener(2, profile)
     monkeypatch.setattr(batch, "open_untrusted", lambda *_: pytest.fail("packet by packet"))
     source, target = new_slot(), new_slot()
     for train in range(3):
         numbers = range(1 + train * 50, 41 + train * 50)
-        packets = [Sent(key=train > 0).datagram(number, bytes(1400)) for number in numbers]
+        sent = Sent(key=train > 0)
+        packets = [sent.datagram(number, bytes(1400), profile) for number in numbers]
         (run,) = open_run(batch, NONCES, source, fill(source, packets), target, 0, 0.0)
         assert run.packets == 40
     assert batch.report().packets == 80

@@ -18,6 +18,7 @@ from chancel.daemon.hot.send import UDP_SEGMENT, UdpSender
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUNS, Run, pack_address, unpack_address
 from chancel.daemon.udp import UdpSocket, open_udp
+from chancel.wire.datagram import LEGACY
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC, OFFER_BYTES
 from chancel.wire.types import Address
@@ -317,6 +318,23 @@ def test_offers_arrive_within_trains_of_traffic(pair: Pair) -> None:
     traffic, offers = split_offers(slot, runs)
     assert packets_of(slot, traffic) == [other, other, other[:300]]
     assert packets_of(slot, offers) == [offer, offer]
+
+
+def test_release_0_9_has_shorter_datagrams_and_offers(pair: Pair) -> None:
+    slot, receiver = new_slot(), UdpReceiver(pair[1].socket, LEGACY)
+    offer = MAGIC + random.Random(1).randbytes(LEGACY.offer.offer_bytes - 8)
+    heartbeat = bytes(LEGACY.traffic.overhead_bytes)
+    for datagram in (offer, heartbeat, heartbeat[:-1]):
+        pair[0].socket.sendto(datagram, address_of(pair[1]))
+    runs: list[Run] = []
+    empty = False
+    while not empty:
+        _, empty = drain(receiver, slot, runs, 0 if not runs else runs[-1].end, 0)
+    assert receiver.drops == {Drop.TOO_SHORT: 1}
+    assert packets_of(slot, split_offers(slot, runs)[0]) == [offer, heartbeat]
+    traffic, offers = split_offers(slot, runs, receiver.offer_bytes)
+    assert packets_of(slot, traffic) == [heartbeat]
+    assert packets_of(slot, offers) == [offer]
 
 
 def test_a_batch_leaves_room_for_being_parted(pair: Pair) -> None:

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from chancel.crypto.deterministic import SeededSuite
 from chancel.errors import RemoteProtocolError
-from chancel.protocol.encapsulation import COUNT_LIMIT, HEADER_BYTES, MASKED_BYTES, Encapsulation
+from chancel.protocol.encapsulation import (
+    COUNT_LIMIT,
+    HEADER_BYTES,
+    MASKED_BYTES,
+    MIN_BYTES,
+    Encapsulation,
+)
 from chancel.wire.drop import Drop
 
 KEY = bytes(range(32))
@@ -18,7 +24,7 @@ def make(count: int = 1) -> Encapsulation:
     return Encapsulation(KEY, SeededSuite(b"seed"), count)
 
 
-@given(st.binary(max_size=1500), st.integers(0, 2000))
+@given(st.binary(min_size=34, max_size=1500), st.integers(0, 2000))
 def test_what_was_wrapped_comes_out(datagram: bytes, limit: int) -> None:
     wrapped = make().wrap(memoryview(datagram), limit)
     assert len(wrapped) == HEADER_BYTES + len(datagram)
@@ -26,13 +32,13 @@ def test_what_was_wrapped_comes_out(datagram: bytes, limit: int) -> None:
     assert make().unwrap(memoryview(wrapped)) == datagram
 
 
-@given(st.binary(min_size=HEADER_BYTES, max_size=120))
-def test_anything_with_a_header_is_unwrapped(datagram: bytes) -> None:
+@given(st.binary(min_size=MIN_BYTES, max_size=120))
+def test_anything_long_enough_is_unwrapped(datagram: bytes) -> None:
     assert len(make().unwrap(datagram)) == len(datagram) - HEADER_BYTES
 
 
-@given(st.binary(max_size=HEADER_BYTES - 1))
-def test_what_has_none_is_refused(datagram: bytes) -> None:
+@given(st.binary(max_size=MIN_BYTES - 1))
+def test_anything_shorter_is_refused(datagram: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         make().unwrap(datagram)
     assert caught.value.reason is Drop.TOO_SHORT

@@ -54,9 +54,15 @@ class _Tunnel:
         self.settings = settings
         secret, self.mask_keys = masks.sources(settings, suite, now)
         self.machine = make(settings, suite, secret, now, time.time())
+        profile = settings.protocol
         # Key offers are of one size anyway, and a shrine insists on it.
-        filled = settings.tfc and settings.mode is Mode.TUNNEL
-        self.tfc = Tfc(settings.mtu) if filled else None
+        filled = (
+            settings.tfc
+            and settings.mode is Mode.TUNNEL
+            and (profile.tfc_fills_bare_offers or masks.is_masked(settings))
+        )
+        overhead = profile.layouts.traffic.overhead_bytes
+        self.tfc = Tfc(settings.mtu, overhead) if filled else None
         self.paused = False
         self.reason = 0
         self.completed = 0

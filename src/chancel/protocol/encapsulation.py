@@ -17,10 +17,13 @@ from chancel.crypto.kdf_legacy import encapsulation_mask
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
+from chancel.wire.traffic import LEGACY
 from chancel.wire.types import Buffer
 
 HEADER_BYTES: Final = 32
-"""By how much every datagram grows, and the size below which nothing is unwrapped."""
+"""By how much every datagram grows."""
+MIN_BYTES: Final = HEADER_BYTES + LEGACY.overhead_bytes
+"""Nothing shorter is unwrapped: no datagram would be in it."""
 MASKED_BYTES: Final = 20
 COUNT_LIMIT: Final = 1 << 24
 """A count that is never shown: the fake SPI changes, and counting starts again."""
@@ -57,18 +60,17 @@ class Encapsulation:
     def unwrap(self, datagram: Buffer) -> bytes:
         """Return what follows the outer header, unmasked; nothing in that header is looked at.
 
-        Raises ``RemoteProtocolError`` (``TOO_SHORT``) for less than a header.
+        Raises ``RemoteProtocolError`` (``TOO_SHORT``) for less than 66 bytes.
         """
-        if len(datagram) < HEADER_BYTES:
+        if len(datagram) < MIN_BYTES:
             raise RemoteProtocolError(Drop.TOO_SHORT)
         return self._masked(datagram[:HEADER_BYTES], datagram[HEADER_BYTES:])
 
     def _masked(self, header: Buffer, datagram: Buffer) -> bytes:
         """Masking and unmasking are the same."""
         mask = encapsulation_mask(self._suite, self._key, header, MASKED_BYTES)
-        head = bytes(datagram[:MASKED_BYTES])
-        bits = int.from_bytes(head, "big") ^ int.from_bytes(mask[: len(head)], "big")
-        return b"".join((bits.to_bytes(len(head), "big"), datagram[MASKED_BYTES:]))
+        bits = int.from_bytes(datagram[:MASKED_BYTES], "big") ^ int.from_bytes(mask, "big")
+        return b"".join((bits.to_bytes(MASKED_BYTES, "big"), datagram[MASKED_BYTES:]))
 
     def _draw_spi(self) -> int:
         return int.from_bytes(self._suite.random(_SPI_BYTES), "big")
