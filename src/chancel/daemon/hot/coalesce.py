@@ -169,6 +169,6 @@ def _complete(header: bytearray, layout: Layout, payload_bytes: int) -> None:
         struct.pack_into("!H", header, checksum_at, checksum(header[layout.ip : layout.start]))
     if not layout.tcp:
         struct.pack_into("!H", header, layout.start + 4, total - layout.start)
-    addresses = header[layout.addresses : layout.addresses_stop]
+    addresses = header[layout.addresses : layout.start]
     pseudo = 0xFFFF ^ checksum(addresses, layout.protocol + total - layout.start)
     struct.pack_into("!H", header, layout.checksum, pseudo)

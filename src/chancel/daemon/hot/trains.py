@@ -37,17 +37,19 @@ class Layout(NamedTuple):
     """Where the headers of one kind of packet stand, counted from the start of the frame.
 
     ``kind`` is the ``GSO_…`` type of the virtio header. ``ip``, ``start``: where the IP header and
-    the transport header begin. ``addresses`` ends before ``addresses_stop``. The field at
-    ``length`` counts the bytes from ``counted`` on.
+    the transport header begin. ``addresses`` ends at ``start``. The field at ``length`` counts the
+    bytes from ``counted`` on. ``checksum`` is the transport's, ``flags`` are those of TCP.
     """
 
     kind: int
     version: int
+    tcp: bool
     protocol: int
     ip: int
     start: int
     addresses: int
-    addresses_stop: int
+    checksum: int
+    flags: int
     length: int
     counted: int
     same: Bytes
@@ -55,21 +57,6 @@ class Layout(NamedTuple):
     """
     alike: Bytes
     """Mask of what makes a packet one of this kind: version, fragmentation, header sizes, ..."""
-
-    @property
-    def tcp(self) -> bool:
-        """TCP, or else UDP."""
-        return self.protocol == _TCP
-
-    @property
-    def flags(self) -> int:
-        """Where the flags of TCP stand."""
-        return self.start + 13
-
-    @property
-    def checksum(self) -> int:
-        """Where the transport's checksum stands."""
-        return self.start + (16 if self.tcp else 6)
 
 
 def _mask(size: int, *fields: tuple[int, int]) -> Bytes:
@@ -103,11 +90,13 @@ def _layout(ip: int, version: int, protocol: int) -> Layout:
     return Layout(
         kind=(GSO_TCP4 if version == 4 else GSO_TCP6) if tcp else GSO_UDP,
         version=version,
+        tcp=tcp,
         protocol=protocol,
         ip=ip,
         start=start,
         addresses=ip + (12 if version == 4 else 8),
-        addresses_stop=start,
+        checksum=start + (16 if tcp else 6),
+        flags=start + 13,
         length=ip + (2 if version == 4 else 4),
         counted=ip if version == 4 else start,
         same=~_mask(size, *changing),
@@ -182,18 +171,21 @@ def joints(slot: SlotView, run: Run, train: Train) -> Flags:
     lengths = np.full(run.packets, run.size - TAIL_BYTES, dtype=np.uint32)
     lengths[-1] = run.last - TAIL_BYTES
     sound = _checksums_right(rows, heads, run.last - run.size, layout)
-    sound &= heads.view(">u2")[:, layout.length // 2] == lengths - layout.counted
+    words = heads.view(">u2")
+    sound &= words[:, layout.length // 2] == lengths - layout.counted
     sound &= _sound_tcp(heads, layout) if layout.tcp else _sound_udp(heads, lengths, layout)
     differences = (heads[1:] ^ heads[:-1]) & layout.same[: train.head]
     joined = np.zeros(run.packets, dtype=np.bool_)
     joined[1:] = sound[1:] & sound[:-1]
     if layout.version == 4:
-        joined[1:] &= _ids_follow(heads, layout)
+        ids = words[:, layout.ip // 2 + 2].astype(np.uint16)
+        joined[1:] &= _ids_follow(heads[1:, layout.ip + 6], ids)
     if np.count_nonzero(differences):
         joined[1:] &= _equal(differences)
         joined &= _equal((heads ^ heads[0]) & layout.alike[: train.head])
     if layout.tcp:
-        numbers = heads[:, layout.start + 4 : layout.start + 8].view(">u4")[:, 0].astype(np.uint32)
+        start = layout.start
+        numbers = heads[:, start + 4 : start + 8].view(">u4")[:, 0].astype(np.uint32)
         joined[1:] &= numbers[1:] - numbers[:-1] == train.segment
         joined[1:] &= heads[:-1, layout.flags] == _ACK
     return joined
@@ -215,10 +207,9 @@ def _equal(differences: Bytes) -> Flags:
     return equal
 
 
-def _ids_follow(heads: Bytes, layout: Layout) -> Flags:
+def _ids_follow(fragmentation: Bytes, ids: npt.NDArray[np.uint16]) -> Flags:
     """Identifications count up, or don't matter since nobody may fragment."""
-    ids = heads.view(">u2")[:, layout.ip // 2 + 2].astype(np.uint16)
-    follow: Flags = (ids[1:] - ids[:-1] == 1) | (heads[1:, layout.ip + 6] & _DONT_FRAGMENT != 0)
+    follow: Flags = (ids[1:] - ids[:-1] == 1) | (fragmentation & _DONT_FRAGMENT != 0)
     return follow
 
 
@@ -243,7 +234,7 @@ def _checksums_right(rows: Bytes, heads: Bytes, last_longer: int, layout: Layout
     start = layout.start
     size = rows.shape[1] - TAIL_BYTES
     total = sums(rows[:, start : size + (size - start) % 2])
-    total += sums(heads[:, layout.addresses : layout.addresses_stop])
+    total += sums(heads[:, layout.addresses : start])
     total += np.uint32(word(layout.protocol) + word(size - start))
     total[-1] += np.uint32(word(last_longer % 65535))
     if layout.version == 4:
