@@ -14,6 +14,8 @@ NAMES = (
     "traffic",
     "grace",
     "datagram",
+    "shroud",
+    "tfc",
     "messages",
     "runs",
     "settings",
@@ -23,6 +25,8 @@ NAMES = (
     "admission",
     "graces",
     "exchange",
+    "pilgrim",
+    "shrine",
     "session",
     # the hot functions
     "checksum",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chancel.protocol.messages import (
     EraseKeys,
+    InstallMask,
     InstallReceiveKey,
     InstallSendKey,
     decode,
@@ -25,3 +26,4 @@ def seeds() -> Iterator[bytes]:
     yield encode(InstallSendKey(Spi(1), Salt(b"salt"), key))
     yield encode(InstallReceiveKey(Spi(0xFFFFFFFF), Salt(b"\0\0\0\0"), key))
     yield encode(EraseKeys())
+    yield encode(InstallMask(bytes(range(32))))

@@ -62,7 +62,7 @@ class _Guardian(Guardian):
     """A guardian that makes no tunnels."""
 
     def __init__(self, group: Any, signals: socket.socket, plan: Any) -> None:
-        super().__init__(group, Path("nowhere"), signals, plan)
+        super().__init__(group, Path("nowhere"), signals, plan, None)
 
     def _add_late(self, config: TunnelConfig) -> NoReturn:
         raise LocalProtocolError(f"not here: {config.instance}")

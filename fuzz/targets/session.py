@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from chancel.crypto.kdf import peer_shroud_key
 from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
 from chancel.protocol.profile import CURRENT
 from chancel.protocol.session import Session, SessionSettings
+from chancel.protocol.shroud import Shroud
 from chancel.protocol.traffic import Sealer
 from chancel.sim.suite import FastSuite
 from chancel.vault.secret import Secret
@@ -37,13 +39,13 @@ MOST_BYTES = 512
 class _Run:
     """A session, and a liar that went through an honest exchange with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shroud: bool, tfc: bool) -> None:
         suite = FastSuite(random.Random(1))
         self.suite = suite
         self.now = 100.0
         self.session, accomplice = (
             Session(
-                SessionSettings(peer, mtu=_MTU, mtu_discovery=True),
+                SessionSettings(peer, mtu=_MTU, mtu_discovery=not tfc, shroud=shroud, tfc=tfc),
                 suite,
                 lambda: Secret(_SECRET),
                 self.now,
@@ -53,7 +55,8 @@ class _Run:
         )
         self.sealer = Sealer(NO_FLOCKS, suite)
         self.peer = Peer(suite)
-        self.nonces: set[tuple[bytes, int]] = set()
+        mask_key = peer_shroud_key(suite, _SECRET, NO_FLOCKS)
+        self.mask = Shroud(mask_key, suite) if shroud else None
         self._exchange(accomplice)
 
     @property
@@ -87,17 +90,21 @@ class _Run:
         session = self.session
         match script.number() % 6:
             case 0 | 1 | 2:
-                session.receive(self._traffic(script), script.pick(_SOURCES), self.now, self.wall)
+                self._give(self._traffic(script), script)
             case 3:
-                session.receive(
-                    self.peer.offer(script, self.wall), script.pick(_SOURCES), self.now, self.wall
-                )
+                self._give(self.peer.offer(script, self.wall), script)
             case 4:
                 self.now += script.number(2) / script.pick((1, 16, 256))
             case _:
                 size = script.number(2) % 1600
                 sent = session.send(bytes(size), self.now)
                 assert not (sent and size > _MTU)
+
+    def _give(self, datagram: bytes, script: Script) -> None:
+        """Mask it as it should be, mostly, and let it arrive."""
+        if script.number() % 16 != 15 and self.mask is not None:
+            datagram = self.mask.wrap(datagram, 0)
+        self.session.receive(datagram, script.pick(_SOURCES), self.now, self.wall)
 
     def _traffic(self, script: Script) -> bytes:
         """An authentic packet under the peer's key, perhaps damaged."""
@@ -136,7 +143,7 @@ class _Run:
 
 def check(data: bytes) -> None:
     script = Script(data)
-    run = _Run()
+    run = _Run(shroud=script.flag(), tfc=script.flag())
     run.settle()
     while script.more():
         run.step(script)
@@ -144,10 +151,16 @@ def check(data: bytes) -> None:
 
 
 def _packet(number: int, text: bytes, tail: int) -> bytes:
-    return bytes((0, 0, number)) + len(text).to_bytes(2, "big") + text + bytes((tail, 0, 0))
+    return bytes((0, 0, number)) + len(text).to_bytes(2, "big") + text + bytes((tail, 0, 0, 0))
 
 
 def seeds() -> Iterator[bytes]:
+    for options in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        for steps in _steps():
+            yield bytes(options) + steps
+
+
+def _steps() -> Iterator[bytes]:
     yield _packet(50, b"inner", 0) + _packet(51, b"\1\0", 1) + _packet(51, b"\1\0", 1)
     yield _packet(60, b"\2\0\x8e\x05", 1) + _packet(61, b"\3\0\x00\x05", 1) + bytes((4, 1, 0, 0))
     yield _packet(60, b"\3\0\xff\xff", 1) + _packet(62, b"\x63\0", 2) + _packet(63, b"", 5)
