@@ -229,6 +229,6 @@ def test_the_newest_address_counts_unless_it_is_forgotten(
 
 
 def test_records_start_with_nothing() -> None:
-    assert HeavenRxRecord() == HeavenRxRecord(0, 0, 0, 0.0, 0)
+    assert HeavenRxRecord() == HeavenRxRecord(0, 0, 0, 0, 0.0, 0, 0.0)
     assert BlessRecord().spi == 0
     assert ConfessRecord().peer == NOWHERE
