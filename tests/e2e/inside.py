@@ -216,3 +216,10 @@ def routes_to(network: str) -> int:
     address = network.partition("/")[0]
     with IPRoute() as ip:
         return sum(route.get_attr("RTA_DST") == address for route in ip.get_routes())
+
+
+def routes() -> list[str]:
+    """The destinations of the host's IPv4 routes."""
+    with open("/proc/net/route") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return [socket.inet_ntoa(bytes.fromhex(row[1])[::-1]) for row in rows]

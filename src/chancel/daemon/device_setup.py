@@ -23,7 +23,7 @@ from typing import NoReturn, Self
 
 from chancel.daemon import child, device, logs, netconf
 from chancel.daemon.cell import Cell
-from chancel.daemon.config_types import Network, TunnelConfig
+from chancel.daemon.config_types import Mode, Network, TunnelConfig
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.link import MessageLink, make_link
@@ -134,12 +134,17 @@ def _make(config: TunnelConfig, owns_network: bool) -> tuple[Device, Interface]:
     made = device.open_device(config.instance, offload=config.offload, tap=config.tap)
     interface = Interface.here(made.name)
     try:
-        _configure(config, (*config.routes, *(_defaults(config) if owns_network else ())))
+        _configure(config, _routes(config, owns_network))
     except (MachineError, OSError):
         os.close(made.fd)
         interface.wait_gone()
         raise
     return made, interface
+
+
+def _routes(config: TunnelConfig, owns_network: bool) -> tuple[Network, ...]:
+    routes = () if config.mode is Mode.SHRINE else config.routes  # nothing goes that way
+    return (*routes, *(_defaults(config) if owns_network else ()))
 
 
 def _configure(config: TunnelConfig, routes: Sequence[Network]) -> None:
