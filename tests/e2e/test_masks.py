@@ -1,4 +1,4 @@
-"""Masked datagrams (shroud), packets of one size (TFC): all arrives whole, and looks as it shall."""
+"""Masks (shroud) and packets of one size (TFC): all arrives whole, and looks as it shall."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+@pytest.fixture(scope="module", params=list(CASES.values()), ids=list(CASES))
 def case(request: pytest.FixtureRequest) -> Case:
     chosen: Case = request.param
     return chosen
@@ -123,17 +123,19 @@ def test_what_is_outside_tells_no_more_than_it_must(running: Pair, case: Case) -
         assert len({each[:8] for each in heard}) == len(heard)
 
 
-def test_a_peer_without_the_mask_is_told_of(running: Pair, case: Case) -> None:
-    if not case.shroud:
-        pytest.skip("there is no mask")
+def test_ends_of_which_one_is_masked_do_not_understand_each_other(
+    running: Pair, case: Case
+) -> None:
     left, right = running.ends
     right.stop()
-    masked = right.home / "t0.conf"
-    text = masked.read_text()
-    masked.write_text(text.replace("shroud yes\n", ""))
+    file = right.home / "t0.conf"
+    text = file.read_text()
+    other = text.replace("shroud yes\n", "") if case.shroud else f"{text}shroud yes\n"
+    file.write_text(other.replace(f" {case.mtu}\n", " 1300\n"))
     right.start()
-    eventually(lambda: left.drops("t0").get(Drop.BAD_MASK, 0) > 0, 10.0, "left finds no mask")
+    reason = Drop.BAD_MASK if case.shroud else Drop.UNKNOWN_SPI
+    eventually(lambda: left.drops("t0").get(reason, 0) > 0, 10.0, f"left counts {reason}")
     right.stop()
-    masked.write_text(text)
+    file.write_text(text)
     left.stop()
     running.start()

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 from pyroute2 import IPRoute
 
 from chancel.daemon import ctl
+from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.lab.lab import Host, Lab
 
 PING = "chancel.lab.ping:ping"
@@ -31,17 +32,6 @@ LOST_AFTER_S = 5.0
 """A busy machine may be late, but what comes was not lost."""
 
 LOG_TAIL_CHARACTERS = 3000
-
-DUTIES = (
-    "heaven-rx",
-    "heaven-tx",
-    "purgatory-rx",
-    "purgatory-tx",
-    "bless",
-    "confess",
-    "chapel",
-    "control",
-)
 
 
 class Program(NamedTuple):
@@ -78,7 +68,7 @@ class End:
             f"instance {self.host.name}\nsecret {secret}\ntunnel {self.inner}/30 {mtu}\n"
             f"local {self.outer}:2333\npeer {peer}\n"
             f"control {self._config.with_suffix('.control')} root\n"
-            + "".join(f"run {duty} as root\n" for duty in DUTIES)
+            + "".join(f"run {duty} as root\n" for duty in PROCESSES[_mode(directives)])
             + directives
         )
 
@@ -207,6 +197,11 @@ class Pair:
             + end.log.read_text()[-LOG_TAIL_CHARACTERS:]
             for end in self.ends
         )
+
+
+def _mode(directives: str) -> Mode:
+    words = directives.split()
+    return Mode(words[words.index("mode") + 1]) if "mode" in words else Mode.TUNNEL
 
 
 def mtu_of(name: str) -> int:

@@ -1,0 +1,81 @@
+"""Pilgrim and shrine: our sender to the reference's receiver, and the reverse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from chancel.daemon import health
+from tests.interop.conftest import MakePair
+from tests.interop.ends import CHANCEL, Pair, Program
+from tests.interop.results import Results
+
+MTU = 1400
+PACKETS = 400
+SIZES = [10, 700, MTU - 28, 64, MTU - 28]
+AGAIN_LIMIT_S = 50.0
+"""A shrine that starts again waits for the next announcement: half a minute at most."""
+
+
+@pytest.fixture(scope="module", params=["reference", "chancel"])
+def pair(request: pytest.FixtureRequest, reference: Program, make_pair: MakePair) -> Iterator[Pair]:
+    """The pilgrim, on the left, is the one that the parameter names."""
+    programs = (reference, CHANCEL) if request.param == "reference" else (CHANCEL, reference)
+    directives = ("mode pilgrim\n", "mode shrine\n")
+    with make_pair(*programs, mtus=(str(MTU),) * 2, directives=directives) as pair:
+        wait_heard(pair)
+        yield pair
+
+
+def heard(pair: Pair) -> tuple[int, int]:
+    """How many packets of a short stream were sent, and how many arrived whole."""
+    receiving = pair.right.host.start("tests.e2e.inside:tally", 1, 3.0)
+    next(receiving.progress)
+    sent = pair.left.host.call(
+        "tests.e2e.inside:stream", [pair.right.inner], PACKETS / 1000, 1000.0, SIZES
+    )
+    tallies = receiving.result()
+    seen = sum(each["packets"] - each["damaged"] for each in tallies.values())
+    assert all(each["reordered"] == 0 for each in tallies.values())
+    return sent, seen
+
+
+def wait_heard(pair: Pair) -> float:
+    """Wait until everything arrives; how many seconds that took."""
+    started_at = time.monotonic()
+    while time.monotonic() < started_at + AGAIN_LIMIT_S:
+        sent, seen = heard(pair)
+        if sent == seen:
+            return time.monotonic() - started_at
+    raise AssertionError(f"not all is heard within {AGAIN_LIMIT_S:g} s\n{pair.logs()}")
+
+
+def name(pair: Pair) -> str:
+    return f"{pair.left.program.name} pilgrim, {pair.right.program.name} shrine"
+
+
+def test_all_arrives(pair: Pair, results: Results) -> None:
+    sent, seen = heard(pair)
+    results.add(f"{name(pair)}: UDP of mixed sizes", f"{seen}/{sent}", "all")
+    assert seen == sent
+
+
+def test_nothing_comes_back(pair: Pair) -> None:
+    assert pair.left.ping(pair.right, 2, 0.01)["received"] == 0
+    assert pair.right.ping(pair.left, 2, 0.01)["received"] == 0
+
+
+def test_our_status_says_that_it_works(pair: Pair) -> None:
+    assert health.state(pair.ours.status()) == "up"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("who", ["pilgrim", "shrine"])
+def test_either_may_start_again(pair: Pair, results: Results, who: str) -> None:
+    end = pair.left if who == "pilgrim" else pair.right
+    end.stop()
+    end.start()
+    seconds = wait_heard(pair)
+    results.add(f"{name(pair)}: {who} starts again", f"heard after {seconds:.1f} s", "≤ 50 s")
