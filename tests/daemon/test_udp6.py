@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -96,6 +97,11 @@ def test_a_neighbour_is_answered_on_its_own_link(in_network: InNetwork) -> None:
             ip.addr("add", index=zone, address=ZONE_ADDRESS, prefixlen=64, flags=IFA_F_NODAD)
         here, there = (open_udp(ANY6, offload=True) for _ in range(2))
         host = f"{ZONE_ADDRESS}%{zone}"
+        for _ in range(500):  # the kernel knows its new address a moment after we were told
+            here.socket.sendto(bytes(60), (ZONE_ADDRESS, port_of(there), 0, zone))
+            if select.select([there.socket], [], [], 0.01)[0]:
+                break
+        receive(there)
         talk(here, there, Address(host, port_of(there)), host)
 
     in_network(test)
