@@ -90,7 +90,8 @@ def in_a_sealed_process(duty: str, action: Callable[[Wiring], object]) -> int:
         try:
             wiring = Wiring.make(next(each for each in WIRINGS.values() if duty in each.duties))
             linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-            sandbox.seal(duty, wiring.ends(duty), Plan(Sandbox.ON, 0, ()), os.close)
+            plan = Plan(Sandbox.ON, 0, ())
+            sandbox.seal(duty, sandbox.program(duty, wiring.ends(duty), plan), plan, os.close)
             action(wiring)
             status = 0
         except PermissionError:

@@ -13,8 +13,6 @@ import functools
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from Crypto.Hash import KMAC256
-
 from chancel.errors import LocalProtocolError
 from chancel.wire.types import Buffer
 
@@ -41,16 +39,24 @@ def kmac256(key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
 @functools.cache
 def load() -> Kmac256:
     """Return the fastest implementation here; looks for it once per process."""
-    return openssl() or pycryptodome
+    return openssl() or _ready_pycryptodome()
 
 
 def pycryptodome(key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
-    """:func:`kmac256` by pycryptodome."""
+    """:func:`kmac256` by pycryptodome, which is loaded where it is used: it brings a C parser."""
+    from Crypto.Hash import KMAC256
+
     try:
         mac = KMAC256.new(key=bytes(key), data=bytes(data), mac_len=size, custom=custom)
     except ValueError as error:
         raise LocalProtocolError(f"{error}: install OpenSSL 3 (libcrypto.so.3) for that") from error
     return mac.digest()
+
+
+def _ready_pycryptodome() -> Kmac256:
+    """With everything imported that it takes: a sandbox may follow."""
+    pycryptodome(bytes(32), b"", 32, b"")
+    return pycryptodome
 
 
 @functools.cache

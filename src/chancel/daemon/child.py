@@ -8,13 +8,13 @@ guardian, which sees who died first, says so and ends the group.
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import select
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from chancel.daemon import linux, logs, privileges, sandbox
@@ -24,7 +24,7 @@ from chancel.daemon.linux import MachineError
 from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
 from chancel.daemon.sandbox import Plan
-from chancel.daemon.topology import End, Wiring
+from chancel.daemon.topology import Wiring
 from chancel.errors import LinkClosed
 
 Make = Callable[[Process], Duty]
@@ -41,10 +41,17 @@ log = logging.getLogger("chancel.daemon")
 
 
 def run(
-    name: str, wiring: Wiring, make: Make, user: Identity | None, plan: Plan, guardian: int
+    name: str,
+    wiring: Wiring,
+    make: Make,
+    user: Identity | None,
+    plan: Plan,
+    program: bytes,
+    guardian: int,
 ) -> NoReturn:
     """Be the process with duty ``name``, until the guardian (its pid) says stop. Never returns.
 
+    ``program`` is its system call filter (``sandbox.program``).
     Objects of the guardian whose descriptors were closed under them are still referenced from its
     stack below us, so none of them closes a number that means something else by now.
     """
@@ -57,8 +64,7 @@ def run(
         privileges.drop(user)
         _die_with(guardian)
         duty = make(process)
-        ends = {**wiring.ends(name), End.SYSLOG: tuple(logs.descriptors())}
-        sandbox.seal(name, ends, plan, process.report_to)
+        sandbox.seal(name, program, plan, process.report_to)
         _serve(process, duty)
         status = 0
     except MachineError as error:
@@ -115,15 +121,6 @@ def _die_with(guardian: int) -> None:
 
 def close_all_but(own: frozenset[int]) -> None:
     """Close all descriptors but these and the standard ones."""
-    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        if fd not in own and fd not in _STANDARD and _is_open(fd):
-            os.close(fd)
-
-
-def _is_open(fd: int) -> bool:
-    """The descriptor that read the directory is listed, and gone."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+    kept = sorted(own | _STANDARD)
+    for below, above in itertools.pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):
+        os.closerange(below + 1, above)

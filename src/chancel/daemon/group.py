@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chancel.daemon import child
+from chancel.daemon import child, logs, sandbox
 from chancel.daemon.bell import Bell
 from chancel.daemon.board import BoardReader
 from chancel.daemon.child import Make
@@ -23,7 +23,7 @@ from chancel.daemon.privileges import Identity
 from chancel.daemon.records import HeavenRxRecord
 from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.sandbox_watch import Watch
-from chancel.daemon.topology import GUARDIAN, Topology, Wiring
+from chancel.daemon.topology import GUARDIAN, End, Topology, Wiring
 from chancel.errors import ChancelError, LinkClosed
 
 START_LIMIT_S = 60.0
@@ -108,10 +108,16 @@ class Group:
         sys.stdout.flush()  # or each child would write it once more
         self.children: dict[str, Child] = {}
         self.watch = Watch()
+        syslog = {End.SYSLOG: tuple(logs.descriptors())}
+        programs = {
+            name: sandbox.program(name, {**wiring.ends(name), **syslog}, plan)
+            for name in topology.duties
+        }
         for name in topology.duties:
             pid = os.fork()
             if pid == 0:
-                child.run(name, wiring, makers[name], users.get(name), plan, guardian)
+                user, program = users.get(name), programs[name]
+                child.run(name, wiring, makers[name], user, plan, program, guardian)
             ours = wiring.guardian_links[name][0]
             ours.setblocking(False)
             link = MessageLink(ours)

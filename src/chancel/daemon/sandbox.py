@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import sys
+import tokenize  # noqa: F401 - which tracebacks import when they are printed
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -79,12 +80,15 @@ def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     return Plan(mode, version, _directories(configs))
 
 
-def seal(
-    name: str,
-    ends: Mapping[End, Sequence[int]],
-    plan: Plan,
-    listen: Callable[[int], None],
-) -> None:
+def program(name: str, ends: Mapping[End, Sequence[int]], plan: Plan) -> bytes:
+    """The filter of the process with duty ``name``, made before the fork: libseccomp takes more
+    memory than the program has."""
+    if plan.mode is Sandbox.OFF:
+        return b""
+    return sandbox_filter.for_duty(name, ends, report=plan.mode is Sandbox.LOG)
+
+
+def seal(name: str, program: bytes, plan: Plan, listen: Callable[[int], None]) -> None:
     """Close the process with duty ``name`` in, for good. Raises OSError.
 
     ``listen`` takes the descriptor on which calls are reported, in the mode ``log``.
@@ -92,7 +96,6 @@ def seal(
     if plan.mode is Sandbox.OFF:
         return
     report = plan.mode is Sandbox.LOG
-    program = sandbox_filter.for_duty(name, ends, report=report)
     if not report:
         _seal_imports()
     if plan.landlock:
@@ -130,11 +133,9 @@ class _Sealed:
 
 
 def _seal_imports() -> None:
-    import tokenize  # noqa: F401 - which tracebacks import when they are printed
-
+    """No other finder is asked. What they remember stays: to free it would copy a MB of pages."""
     sys.meta_path[:] = [_Sealed()]
     sys.path_hooks.clear()
-    sys.path_importer_cache.clear()
 
 
 def _directories(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def _open_all(
         texts = [*texts, source.memory[i + head : i + run.last]]
         outs = [*outs, target.memory[o : o + run.last - shrink]]
     try:
-        deque(map(slot.aead.decrypt_into, nonces.views[:count], texts, bound, outs), maxlen=0)
+        deque(map(slot.aead.decrypt_into, nonces.first(count), texts, bound, outs), maxlen=0)
     except InvalidTag:
         return None
     slot.window.mark_all(numbers)

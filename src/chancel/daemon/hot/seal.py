@@ -37,8 +37,15 @@ class Nonces:
         self._salt = bytes(4)
         self.numbers: npt.NDArray[np.uint64] = np.ndarray((_MOST,), ">u8", self._memory, 4, (12,))
         """The packet numbers within the nonces, to be written."""
-        view = memoryview(self._memory)
-        self.views = [view[i : i + 12] for i in range(0, 12 * _MOST, 12)]
+        self._view = memoryview(self._memory)
+        self._views: list[memoryview] = []
+
+    def first(self, count: int) -> list[memoryview]:
+        """Views of the first nonces, made when that many are first wanted: all take half a MB."""
+        views = self._views
+        if count > len(views):
+            views += [self._view[12 * i : 12 * i + 12] for i in range(len(views), count)]
+        return views[:count]
 
     def salt(self, salt: bytes) -> None:
         """Use this salt from now on. Runs mostly come under the same key, one after another."""
@@ -91,7 +98,7 @@ def _seal_all(
         outs = [*outs[:-1], target.memory[o + head : o + head + run.last + TAG_BYTES]]
     if run.next:
         texts = [memoryview(_tailed(text, run.next)) for text in texts]
-    deque(map(keys.aead.encrypt_into, nonces.views[:count], texts, bound, outs), maxlen=0)
+    deque(map(keys.aead.encrypt_into, nonces.first(count), texts, bound, outs), maxlen=0)
 
 
 def _seal_each(
