@@ -8,12 +8,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chancel import __version__
 from chancel.cli.main import COMMANDS, LATER, main
+from chancel.daemon.job import Job
 from chancel.daemon.sandbox import Sandbox
 
 
@@ -28,17 +28,12 @@ def tunnel_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def guardian(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Takes the guardian's place; returns the arguments of its calls."""
-    calls: list[tuple[Any, ...]] = []
-
-    def run(*arguments: Any) -> int:
-        calls.append(arguments)
-        return 1
-
-    monkeypatch.setattr("chancel.daemon.guardian.run", run)
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The daemons that would have been started."""
+    started: list[Job] = []
+    monkeypatch.setattr(Job, "start", lambda job: started.append(job))  # noqa: PLW0108 - binds
     monkeypatch.setattr("chancel.daemon.places.is_machine_root", lambda: False)
-    return calls
+    return started
 
 
 def test_help_lists_the_commands_and_loads_none_of_them() -> None:
@@ -97,36 +92,35 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class TestRun:
-    def test_the_guardian_gets_all_files_and_its_status_is_ours(
-        self, tmp_path: Path, tunnel_file: Path, guardian: list[tuple[Any, ...]]
+    def test_the_daemon_gets_all_files(
+        self, tmp_path: Path, tunnel_file: Path, jobs: list[Job]
     ) -> None:
         other = tmp_path / "lab.conf"
         other.write_text(tunnel_file.read_text().replace("office", "lab").replace("10.77", "10.78"))
         words = ["run", "-c", str(tunnel_file), "-c", str(other), "--sandbox", "log"]
-        assert main([*words, "--runtime-dir", str(tmp_path / "run")]) == 1
-        ((configs, directory, _up, confinement),) = guardian
-        assert confinement is Sandbox.LOG
-        assert [config.instance for config in configs] == ["office", "lab"]
-        assert directory == tmp_path / "run"
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert main([*words, "--runtime-dir", str(tmp_path / "run")]) == 0
+        (job,) = jobs
+        assert job == Job((tunnel_file, other), tmp_path / "run", sandbox=Sandbox.LOG)
+        assert Job.from_json(job.to_json()) == job
+        assert stat.S_IMODE(job.runtime_dir.stat().st_mode) == 0o700
 
     def test_a_wrong_file_is_2_and_creates_nothing(
         self,
         tmp_path: Path,
         tunnel_file: Path,
-        guardian: list[tuple[Any, ...]],
+        jobs: list[Job],
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         words = ["run", "-c", str(tunnel_file), "--runtime-dir", str(tmp_path / "run")]
         assert main([*words, "-c", str(tunnel_file)]) == 2
         assert capsys.readouterr().err.startswith(f"chancel: {tunnel_file}:3: tunnel: 10.77.0.0/30")
-        assert guardian == []
+        assert jobs == []
         assert not (tmp_path / "run").exists()
 
     def test_root_has_to_name_users(
         self,
         tunnel_file: Path,
-        guardian: list[tuple[Any, ...]],
+        jobs: list[Job],
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from chancel.cli.options import RuntimeDir
-from chancel.daemon import cell, cell_command, config, ctl, guardian, health, places
+from chancel.daemon import cell, cell_command, config, ctl, health, places
 from chancel.daemon.cell_command import Command
 from chancel.daemon.cell_group import CellGroup
 from chancel.daemon.cell_view import MAX_NAME_SERVERS
@@ -80,8 +80,8 @@ def _with_a_tunnel(file: Path, directory: Path, log: int, command: Command) -> i
     """Run the command beside a group of its own, which ends with it."""
     loaded = config.load(file)
     loaded.check_cell()
-    guardian.check([loaded])
-    group = CellGroup(loaded, directory, log)
+    config.check([loaded])
+    group = CellGroup(file, directory, log)
 
     def tell_end(ended: int) -> None:
         if ended == group.pid:

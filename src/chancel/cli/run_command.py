@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from chancel.cli.options import RuntimeDir
-from chancel.daemon import background, config, guardian, logs, places
+from chancel.daemon import config, places
+from chancel.daemon.job import Job
 from chancel.daemon.sandbox import Sandbox
 from chancel.errors import ConfigError
 
@@ -44,7 +45,7 @@ def run(
         Sandbox,
         typer.Option("--sandbox", help="log: stop nothing, but log what the sandbox would stop."),
     ] = Sandbox.ON,
-) -> int:
+) -> None:
     """Run tunnels, in the foreground unless -d is given.
 
     All files are carried by one group of processes, which ends when one of them does. Nothing is
@@ -59,13 +60,16 @@ def run(
     """
     if detached and log is LogTo.STDOUT:
         raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
-    configs = [config.load(path) for each in files for path in _configurations(each)]
-    guardian.check(configs)
+    paths = [path for each in files for path in _configurations(each)]
+    config.check([config.load(path) for path in paths])
     directory = places.make_dir(places.runtime_dir(runtime_dir))
-    up = background.detach() if detached else _nobody_waits
-    if detached or log is LogTo.SYSLOG:
-        log_to_syslog()
-    return guardian.run(configs, directory, up, confinement)
+    Job(
+        tuple(paths),
+        directory,
+        detached=detached,
+        syslog=detached or log is LogTo.SYSLOG,
+        sandbox=confinement,
+    ).start()
 
 
 def _configurations(path: Path) -> list[Path]:
@@ -77,17 +81,3 @@ def _configurations(path: Path) -> list[Path]:
         problem = "no configuration in this directory (expected a NAME.conf for each tunnel)"
         raise ConfigError(str(path), None, None, problem)
     return found
-
-
-def log_to_syslog() -> None:
-    """Log to syslog from now on; on the terminal, say so if nobody listens."""
-    syslog = logs.to_syslog()
-    if not syslog.heard:
-        typer.echo(
-            f"chancel: nobody listens on {syslog.path}: lines are lost until somebody does",
-            err=True,
-        )
-
-
-def _nobody_waits() -> None:
-    pass

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from chancel.cli.options import ConfigDir, RuntimeDir
-from chancel.cli.run_command import log_to_syslog
-from chancel.daemon import background, cell, config, ctl, guardian, health, places
+from chancel.daemon import config, ctl, health, places
+from chancel.daemon.job import Job
 from chancel.errors import ConfigError
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="NAME.conf in the directory.")]
 
 
-def up(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> int:
+def up(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> None:
     """Start a tunnel in the background; returns when it is there.
 
     As root it is this machine's; without root it has a network of its own, for chancel exec NAME.
@@ -26,15 +26,14 @@ def up(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None)
       chancel up office
       chancel exec office -- ping 10.0.0.2
     """
-    loaded = config.load(places.configuration(places.config_dir(config_dir), name))
-    guardian.check([loaded])
-    is_ours = not places.is_machine_root()
-    if is_ours:
+    path = places.configuration(places.config_dir(config_dir), name)
+    loaded = config.load(path)
+    config.check([loaded])
+    own_network = not places.is_machine_root()
+    if own_network:
         loaded.check_cell()
     directory = places.make_dir(places.runtime_dir(runtime_dir))
-    tell_up = background.detach()
-    log_to_syslog()
-    return guardian.run([loaded], directory, tell_up, cell=cell.found() if is_ours else None)
+    Job((path,), directory, detached=True, syslog=True, own_network=own_network).start()
 
 
 def down(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> None:

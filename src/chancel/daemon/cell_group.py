@@ -10,16 +10,17 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from chancel.daemon import cell, guardian, linux
+from chancel.daemon import cell, linux
 from chancel.daemon.cell import Cell
-from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.job import Job
 from chancel.daemon.link import MessageLink, make_link
 from chancel.daemon.linux import MachineError
-from chancel.errors import ChancelError, LinkClosed
+from chancel.errors import LinkClosed
 
 END_LIMIT_S = 5.0
 
@@ -27,7 +28,7 @@ END_LIMIT_S = 5.0
 class CellGroup:
     """A group with one tunnel. ``log`` is where its processes write theirs, a descriptor."""
 
-    def __init__(self, config: TunnelConfig, runtime_dir: Path, log: int) -> None:
+    def __init__(self, file: Path, runtime_dir: Path, log: int) -> None:
         """Returns when the tunnel is there. Raises :class:`MachineError`."""
         ours, theirs = make_link()
         parent = os.getpid()
@@ -35,7 +36,7 @@ class CellGroup:
             stream.flush()  # or both would write it
         self.pid = os.fork()
         if self.pid == 0:
-            _be_group(config, runtime_dir, log, MessageLink(theirs), parent)
+            _be_group(file, runtime_dir, log, theirs, parent)
         self._pidfd = os.pidfd_open(self.pid)
         theirs.close()
         with ours:
@@ -73,25 +74,16 @@ class CellGroup:
 
 
 def _be_group(
-    config: TunnelConfig, runtime_dir: Path, log: int, link: MessageLink, parent: int
+    file: Path, runtime_dir: Path, log: int, link: socket.socket, parent: int
 ) -> NoReturn:
     """Be the guardian. Never returns."""
-    status = 1
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(status)
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard, target in enumerate((null, log, log)):
-            os.dup2(target, standard)
-        made = cell.found()
-
-        def up() -> None:
-            link.send({}, made.descriptors())
-
-        status = guardian.run([config], runtime_dir, up, cell=made)
-    except ChancelError as error:
-        link.send({"error": str(error)})
+        if os.getppid() == parent:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard, target in enumerate((null, log, log)):
+                os.dup2(target, standard)
+            Job((file,), runtime_dir, own_network=True, report=link.fileno()).start()
     finally:
-        os._exit(status)
+        os._exit(1)

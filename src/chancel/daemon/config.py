@@ -4,7 +4,7 @@
 process handed over. All return a :class:`TunnelConfig` or raise :class:`ConfigError`, one line
 ``FILE:LINE: directive: problem (expected ...)``; nothing is created or changed. The secret named by
 a file is looked at (type, owner, mode, size) but never opened: only the process that makes keys
-reads it. :func:`check_group` and :func:`check_users` are for files that start together.
+reads it. :func:`check` is for files that start together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from chancel.daemon.config_checks import finish
 from chancel.daemon.config_directives import Draft, apply, unknown
-from chancel.daemon.config_group import check_group, check_users
+from chancel.daemon.config_group import check, check_group, check_users
 from chancel.daemon.config_lines import directives
 from chancel.daemon.config_types import ControlSocket, TunnelConfig
 from chancel.daemon.config_values import Refused
@@ -25,6 +25,7 @@ from chancel.errors import ConfigError
 __all__ = [
     "ControlSocket",
     "TunnelConfig",
+    "check",
     "check_group",
     "check_users",
     "load",

@@ -7,11 +7,19 @@ import shlex
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations, product
 
+from chancel.daemon import places
 from chancel.daemon.config_directives import ANY, ANY6, user_exists
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_secret import MAX_PATH_CHARS
 from chancel.daemon.config_types import KEEPER, PROCESSES, TunnelConfig
 from chancel.wire.types import Address
+
+
+def check(configs: Sequence[TunnelConfig]) -> None:
+    """Both checks, the second where it matters: for the machine's root. Raises ConfigError."""
+    check_group(configs)
+    if places.is_machine_root():
+        check_users(configs)
 
 
 def check_group(configs: Sequence[TunnelConfig]) -> None:

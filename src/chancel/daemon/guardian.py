@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from chancel.daemon import config, ctl_socket, logs, places, privileges, sandbox, topology
+from chancel.daemon import config, ctl_socket, logs, privileges, sandbox, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.cell import Cell
 from chancel.daemon.child import Make
@@ -62,15 +62,8 @@ def run(
     our own network. Raises :class:`ChancelError` when they can't be had; then nothing of them is
     left.
     """
-    check(configs)
+    config.check(configs)
     return serve(configs, runtime_dir, load_duties(configs[0].mode), up, confinement, cell)
-
-
-def check(configs: Sequence[TunnelConfig]) -> None:
-    """Refuse tunnels that can't share a group. Raises :class:`ConfigError`."""
-    config.check_group(configs)
-    if places.is_machine_root():
-        config.check_users(configs)
 
 
 def load_duties(mode: Mode) -> dict[str, Make]:
@@ -293,7 +286,7 @@ class Guardian:
         match request:
             case {"request": "add", "name": str(name)} if fds:
                 added = config.load_descriptor(fds[0], name)
-                check([*(tunnel.config for tunnel in self._tunnels.values()), added])
+                config.check([*(tunnel.config for tunnel in self._tunnels.values()), added])
                 self._plan.check(added)
                 self._add_late(added)
             case {"request": "remove", "instance": str(instance)}:
