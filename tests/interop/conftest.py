@@ -1,4 +1,6 @@
-"""A reference build to meet: ``SANCTUM=/path/to/sanctum``, as root, which the reference needs."""
+"""Reference builds to meet, as root, which they need: ``SANCTUM=/path/to/sanctum``, and for release
+0.9.20 ``SANCTUM_0920=/path/to/sanctum``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ from tests.interop.results import Results
 
 RESULTS = pytest.StashKey[Results]()
 FILE = Path("out/interop.md")
+PROGRAMS = ("SANCTUM", "SANCTUM_0920")
+"""Variables that name reference builds: of today, and release 0.9.20."""
 
 MakePair = Callable[..., Pair]
 
@@ -28,7 +32,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Print the table and keep it."""
     found = config.stash[RESULTS]
     if found.rows:
-        text = found.markdown(os.environ["SANCTUM"])
+        programs = [os.environ[name] for name in PROGRAMS if os.environ.get(name)]
+        text = found.markdown(programs)
         table.write(config.rootpath / FILE, text)
         terminalreporter.section(f"against the reference (kept in {FILE})")
         terminalreporter.write_line(text)
@@ -39,16 +44,26 @@ def results(pytestconfig: pytest.Config) -> Results:
     return pytestconfig.stash[RESULTS]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def reference() -> Program:
     """The reference daemon; without it, or without root, the test is skipped."""
-    path = os.environ.get("SANCTUM")
+    return _program("SANCTUM")
+
+
+@pytest.fixture(scope="session")
+def legacy() -> Program:
+    """Release 0.9.20 of it."""
+    return _program("SANCTUM_0920")
+
+
+def _program(variable: str) -> Program:
+    path = os.environ.get(variable)
     if not path:
-        pytest.skip("no reference build: make interop SANCTUM=/path/to/sanctum")
+        pytest.skip(f"no reference build: make interop {variable}=/path/to/sanctum")
     if not os.access(path, os.X_OK):
-        pytest.skip(f"SANCTUM={path} is no program that can be run")
+        pytest.skip(f"{variable}={path} is no program that can be run")
     if os.geteuid() != 0:
-        pytest.skip("the reference needs root: sudo make interop SANCTUM=/path/to/sanctum")
+        pytest.skip(f"the reference needs root: sudo make interop {variable}=/path/to/sanctum")
     return Program("reference", (path,))
 
 

@@ -14,9 +14,12 @@ REKEY_AGE_S = 8.0
 
 
 def main() -> None:
-    """Change the profile before anybody imports it by name."""
-    hurried = dataclasses.replace(profile.CURRENT, rekey_age_s=REKEY_AGE_S)
-    profile.CURRENT = hurried  # type: ignore[misc]
+    """Change the profiles before anybody imports them by name."""
+    hurried = [
+        dataclasses.replace(each, rekey_age_s=REKEY_AGE_S)
+        for each in (profile.CURRENT, profile.V0_9)
+    ]
+    profile.CURRENT, profile.V0_9 = hurried  # type: ignore[misc]
     from chancel.cli.main import main as chancel
 
     chancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Results:
         """Note an outcome; ``bound`` says what was asked for."""
         self.rows.append(Row(case, outcome, bound))
 
-    def markdown(self, program: str) -> str:
+    def markdown(self, programs: Sequence[str]) -> str:
         """The table, under a line that says what was measured where."""
         rows = [Row("case", "outcome", "bound"), *self.rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -37,7 +38,8 @@ class Results:
         padded.insert(1, ["-" * width for width in widths])
         table = "\n".join(f"| {' | '.join(row)} |" for row in padded)
         machine = f"{os.cpu_count()} cores, Linux {platform.release()}, Python"
-        return f"{version(program)}; {machine} {platform.python_version()}\n\n{table}\n"
+        versions = ", ".join(map(version, programs))
+        return f"{versions}; {machine} {platform.python_version()}\n\n{table}\n"
 
 
 def version(program: str) -> str:
