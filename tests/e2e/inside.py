@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypedDict
 
 from chancel.daemon.interface import Interface
@@ -223,3 +224,45 @@ def routes() -> list[str]:
     with open("/proc/net/route") as table:
         rows = [line.split() for line in table.readlines()[1:]]
     return [socket.inet_ntoa(bytes.fromhex(row[1])[::-1]) for row in rows]
+
+
+def echo_tcp(port: int) -> Generator[str, None, None]:
+    """Answer every TCP connection with what it says, until killed. Yields once, listening."""
+    with socket.create_server(("", port)) as server:
+        yield "listening"
+        while True:
+            stream, _ = server.accept()
+            with stream:
+                stream.sendall(stream.recv(4096))
+
+
+def sniff(interface: str, until: str) -> Generator[str, None, list[list[str | int]]]:
+    """Who sent what to whom on an interface until the file ``until`` exists: protocol, source, its
+    port, target, its port. What the kernel says to its link (IPv6) doesn't count.
+
+    Yields once, listening.
+    """
+    seen: set[tuple[int, str, int, str, int]] = set()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL)) as sock:
+        sock.bind((interface, _ETH_P_ALL))
+        sock.settimeout(0.05)
+        yield "listening"
+        while True:
+            try:
+                packet, _ = sock.recvfrom(65535)
+            except TimeoutError:
+                if Path(until).exists():
+                    return [list(each) for each in seen]
+                continue
+            if packet[0] >> 4 == 4:
+                start, protocol = (packet[0] & 0x0F) * 4, packet[9]
+                source, target = socket.inet_ntoa(packet[12:16]), socket.inet_ntoa(packet[16:20])
+            else:
+                start, protocol = 40, packet[6]
+                source, target = (
+                    socket.inet_ntop(socket.AF_INET6, packet[at : at + 16]) for at in (8, 24)
+                )
+                if source == "::" or source.startswith("fe80:"):
+                    continue
+            ports = struct.unpack_from(">HH", packet, start)
+            seen.add((protocol, source, ports[0], target, ports[1]))
