@@ -19,7 +19,7 @@ from chancel.sim.suite import FastSuite
 from chancel.vault.secret import Secret
 from chancel.wire.datagram import MAX_DATAGRAM_BYTES
 from chancel.wire.drop import Drop
-from chancel.wire.traffic import TrafficHeader, nonce
+from chancel.wire.traffic import nonce, numbered
 from chancel.wire.types import NO_FLOCKS, Address
 from fuzz.script import Script
 from fuzz.targets.exchange import Peer
@@ -110,7 +110,7 @@ class _Run:
         """An authentic packet under the peer's key, perhaps damaged."""
         assert self.key is not None
         key, number = self.key, script.number(script.pick((1, 1, 2, 8)))
-        header = CURRENT.layouts.traffic.encode(TrafficHeader(key.spi, number))
+        header = numbered(key.header, number)
         text = script.chunk(1500) + script.pick(_TAILS)
         sealed = bytearray(header + key.aead.encrypt(nonce(key.salt, number), text, header))
         if script.flag():

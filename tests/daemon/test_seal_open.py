@@ -121,7 +121,7 @@ class Sent:
         header = bytearray(layout.encode(TrafficHeader(shown, number, *self.flocks)))
         header[7] ^= self.sequence
         text = payload + bytes((self.reserved, self.next_))
-        (bound,) = layout.associated_data([bytes(header)])
+        bound = layout.associated_data(bytes(header))
         whole = bytearray(header + SUITE.aead(key).encrypt(nonce(salt, number), text, bound))
         if self.corrupt:
             at, bit = self.corrupt

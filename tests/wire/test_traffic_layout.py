@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,20 @@ def test_the_headers_end_is_what_shows_the_flocks(
 @given(headers)
 def test_the_associated_data_is_the_header_or_its_spi_and_number(header: TrafficHeader) -> None:
     whole, short = traffic.CURRENT.encode(header), traffic.LEGACY.encode(header)
-    assert traffic.CURRENT.associated_data([whole]) == [whole]
+    assert traffic.CURRENT.associated_data(whole) == whole
+    assert traffic.CURRENT.associated_data_of_all([whole]) == [whole]
     spi_and_number = header.spi.to_bytes(4, "big") + header.packet_number.to_bytes(8, "big")
-    assert traffic.LEGACY.associated_data([memoryview(short)]) == [spi_and_number]
+    assert traffic.LEGACY.associated_data(memoryview(short)) == spi_and_number
+    assert traffic.LEGACY.associated_data_of_all([memoryview(short)]) == [spi_and_number]
+
+
+@layouts
+@given(header=headers, number=u64)
+def test_a_header_takes_another_number(
+    layout: TrafficLayout, header: TrafficHeader, number: int
+) -> None:
+    expected = layout.encode(dataclasses.replace(header, packet_number=number))
+    assert traffic.numbered(layout.encode(header), number) == expected
 
 
 @given(st.binary(max_size=1500), st.sampled_from((NEXT_INNER, NEXT_GRACE)))

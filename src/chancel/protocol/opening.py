@@ -230,7 +230,7 @@ def _decrypt_untrusted(
     if refusal is not None:
         raise RemoteProtocolError(refusal)
     view, at = memoryview(datagram), layout.header_bytes
-    (bound,) = layout.associated_data([view[:at]])
+    bound = layout.associated_data(view[:at])
     try:
         return slot.aead.decrypt(nonce(slot.salt, header.packet_number), view[at:], bound)
     except InvalidTag:

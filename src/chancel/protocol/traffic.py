@@ -16,6 +16,7 @@ from chancel.wire.traffic import (
     TrafficLayout,
     add_tail,
     nonce,
+    numbered,
 )
 from chancel.wire.types import Buffer, Flocks, Salt, Spi
 
@@ -23,15 +24,13 @@ from chancel.wire.types import Buffer, Flocks, Salt, Spi
 class Reservation(NamedTuple):
     """Packet numbers that belong to the caller, who seals each of them once or never.
 
-    Number ``i`` of them is ``first_number + i``; ``flocks`` are those of the header, which has this
-    ``layout``.
+    Number ``i`` of them is ``first_number + i``; ``header`` is that of packet number 0.
     """
 
     aead: Aead
-    spi: Spi
     salt: Salt
     first_number: int
-    flocks: Flocks
+    header: bytes
     layout: TrafficLayout
 
 
@@ -40,6 +39,7 @@ class _SendKey:
     spi: Spi
     salt: Salt
     aead: Aead
+    header: bytes
     installed_at: float
     next_number: int = FIRST_PACKET_NUMBER
     last_at: float | None = None
@@ -58,6 +58,7 @@ class Sealer:
         self._flocks = flocks
         self._suite = suite
         self._profile = profile
+        self._layout = profile.layouts.traffic
         self._key: _SendKey | None = None
 
     def __repr__(self) -> str:
@@ -67,7 +68,8 @@ class Sealer:
         """Install or erase a key. A receive key is none of ours and ignored."""
         match command:
             case InstallSendKey(spi, salt, key):
-                self._key = _SendKey(spi, salt, self._suite.aead(key), now)
+                header = self._layout.encode(TrafficHeader(spi, 0, *self._flocks))
+                self._key = _SendKey(spi, salt, self._suite.aead(key), header, now)
             case EraseKeys():
                 self._key = None
 
@@ -77,8 +79,8 @@ class Sealer:
         if keys is None:
             return None
         number = keys.first_number
-        header = keys.layout.encode(TrafficHeader(keys.spi, number, *keys.flocks))
-        (bound,) = keys.layout.associated_data([header])
+        header = numbered(keys.header, number)
+        bound = keys.layout.associated_data(header)
         text = keys.aead.encrypt(nonce(keys.salt, number), add_tail(payload, next_), bound)
         return header + text
 
@@ -101,8 +103,7 @@ class Sealer:
             return None
         key.next_number = number + count
         key.last_at = now
-        layout = self._profile.layouts.traffic
-        return Reservation(key.aead, key.spi, key.salt, number, self._flocks, layout)
+        return Reservation(key.aead, key.salt, number, key.header, self._layout)
 
     def report(self) -> SendReport:
         """What is in use, and how many packets went out under it."""

@@ -26,6 +26,7 @@ NEXT_GRACE: Final = 0xFC
 
 FIRST_PACKET_NUMBER: Final = 1
 
+_NUMBERS = struct.Struct("!IQ")
 _NONCE = struct.Struct("!4sQ")
 _FLOCKS = struct.Struct("!QQ")
 _LOW_32 = 0xFFFF_FFFF
@@ -63,15 +64,14 @@ class TrafficLayout:
     """Whether the associated data is the whole header as transmitted. If not, it is SPI and packet
     number, 12 bytes, and the sequence is only compared."""
 
-    @property
-    def header_bytes(self) -> int:
-        """Size of the header."""
-        return self.header.size
+    header_bytes: int = dataclasses.field(init=False)
+    """Size of the header."""
+    overhead_bytes: int = dataclasses.field(init=False)
+    """By how much a datagram is longer than its payload."""
 
-    @property
-    def overhead_bytes(self) -> int:
-        """By how much a datagram is longer than its payload."""
-        return self.header.size + TAIL_BYTES + TAG_BYTES
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header_bytes", self.header.size)
+        object.__setattr__(self, "overhead_bytes", self.header.size + TAIL_BYTES + TAG_BYTES)
 
     def encode(self, header: TrafficHeader) -> bytes:
         """Return the header's bytes; ``LocalProtocolError`` if a number doesn't fit."""
@@ -101,8 +101,12 @@ class TrafficLayout:
             raise RemoteProtocolError(Drop.OFFER_TOO_SHORT if marked else Drop.SEQUENCE_MISMATCH)
         return TrafficHeader(spi, packet_number, *flocks)
 
-    def associated_data(self, headers: Sequence[Buffer]) -> Sequence[Buffer]:
-        """What the tags of packets with these encoded headers cover beside the text."""
+    def associated_data(self, header: Buffer) -> Buffer:
+        """What the tag of the packet with this encoded header covers beside the text."""
+        return header if self.sequence_authenticated else bytes(header[:4]) + header[8:16]
+
+    def associated_data_of_all(self, headers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """:meth:`associated_data` of many packets; the current version's costs nothing."""
         if self.sequence_authenticated:
             return headers
         return [bytes(header[:4]) + header[8:16] for header in headers]
@@ -118,6 +122,12 @@ LEGACY: Final = TrafficLayout(
 
 HEADER_BYTES: Final = CURRENT.header_bytes
 OVERHEAD_BYTES: Final = CURRENT.overhead_bytes
+
+
+def numbered(header: bytes, packet_number: int) -> bytes:
+    """Return this header with another packet number; the rest is the same for all of a key."""
+    numbers = _NUMBERS.pack(packet_number & _LOW_32, packet_number)
+    return b"".join((header[:4], numbers, header[16:]))
 
 
 def nonce(salt: Salt, packet_number: int) -> bytes:

@@ -88,7 +88,7 @@ def _open_all(
     shrink = head + TAG_BYTES
     size = run.size - shrink
     texts = source.packets(run.offset, run.size, whole, head, run.size)
-    bound = layout.associated_data(source.packets(run.offset, run.size, count, 0, head))
+    bound = layout.associated_data_of_all(source.packets(run.offset, run.size, count, 0, head))
     outs = target.packets(at, size, whole, 0, size)
     if whole != count:
         i = run.offset + whole * run.size

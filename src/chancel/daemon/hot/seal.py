@@ -15,7 +15,7 @@ import numpy.typing as npt
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.protocol.traffic import Reservation
-from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES, TrafficHeader
+from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES
 
 _VECTOR_FROM = 4
 _NUMBERS = struct.Struct("!IQ")
@@ -61,34 +61,32 @@ def seal_run(
 
     The packets carry their tail already (run.next is written into it here).
     """
-    header = keys.layout.encode(TrafficHeader(keys.spi, 0, *keys.flocks))
-    growth = len(header) + TAG_BYTES
+    growth = len(keys.header) + TAG_BYTES
     size = run.size + growth
     if run.packets < _VECTOR_FROM:
-        _seal_each(keys, header, source, run, target, at)
+        _seal_each(keys, source, run, target, at)
     else:
-        _seal_all(keys, header, nonces, source, run, target, at)
+        _seal_all(keys, nonces, source, run, target, at)
     return Run(run.tunnel, 0, run.packets, size, run.last + growth, at)
 
 
 def _seal_all(
     keys: Reservation,
-    header: bytes,
     nonces: Nonces,
     source: SlotView,
     run: Run,
     target: SlotView,
     at: int,
 ) -> None:
-    head, count = len(header), run.packets
+    head, count = len(keys.header), run.packets
     size = run.size + head + TAG_BYTES
     numbers = _COUNT[:count] + np.uint64(keys.first_number)
     nonces.salt(keys.salt)
     nonces.numbers[:count] = numbers
-    target.column(f"V{head}", at, size, count)[:] = np.void(header)
+    target.column(f"V{head}", at, size, count)[:] = np.void(keys.header)
     target.column(">u8", at + 8, size, count)[:] = numbers
     target.column(">u4", at + 4, size, count)[:] = numbers
-    bound = keys.layout.associated_data(target.packets(at, size, count, 0, head))
+    bound = keys.layout.associated_data_of_all(target.packets(at, size, count, 0, head))
     texts = source.packets(run.offset, run.size, count, 0, run.size)
     outs = target.packets(at, size, count, head, size)
     if run.last != run.size:
@@ -101,12 +99,10 @@ def _seal_all(
     deque(map(keys.aead.encrypt_into, nonces.first(count), texts, bound, outs), maxlen=0)
 
 
-def _seal_each(
-    keys: Reservation, header: bytes, source: SlotView, run: Run, target: SlotView, at: int
-) -> None:
+def _seal_each(keys: Reservation, source: SlotView, run: Run, target: SlotView, at: int) -> None:
     """A few packets: arrays would cost more than they spare."""
-    own, memory = bytearray(header), target.memory
-    head, growth = len(header), len(header) + TAG_BYTES
+    own, memory = bytearray(keys.header), target.memory
+    head, growth = len(own), len(own) + TAG_BYTES
     for i in range(run.packets):
         number = keys.first_number + i
         _NUMBERS.pack_into(own, 4, number & 0xFFFF_FFFF, number)
@@ -115,7 +111,7 @@ def _seal_each(
         text = source.memory[start:stop]
         o = at + i * (run.size + growth)
         memory[o : o + head] = own
-        (bound,) = keys.layout.associated_data((own,))
+        bound = keys.layout.associated_data(own)
         keys.aead.encrypt_into(
             _NONCE.pack(keys.salt, number),
             _tailed(text, run.next) if run.next else text,
