@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.interop.conftest import MakePair
 from tests.interop.ends import CHANCEL, End, Pair, Program
 from tests.interop.results import Results
 
@@ -59,11 +58,12 @@ class Tunnel(NamedTuple):
     ids=lambda param: f"reference-{param[0]}-{param[1].name.replace(' ', '-')}",
 )
 def tunnel(
-    request: pytest.FixtureRequest, reference: Program, make_pair: MakePair
+    request: pytest.FixtureRequest, reference: Program, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tunnel]:
     side, case = request.param
     programs = (reference, CHANCEL) if side == "left" else (CHANCEL, reference)
-    with make_pair(*programs, mtus=(case.mtu,) * 2, directives=(case.directives,) * 2) as pair:
+    mtus, directives = (case.mtu,) * 2, (case.directives,) * 2
+    with Pair(tmp_path_factory.mktemp("masks"), *programs, mtus, directives) as pair:
         pair.wait_up()
         yield Tunnel(pair, case, side)
 

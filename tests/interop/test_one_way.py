@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from chancel.daemon import health
-from tests.interop.conftest import MakePair
 from tests.interop.ends import CHANCEL, Pair, Program
 from tests.interop.results import Results
 
@@ -20,11 +19,14 @@ AGAIN_LIMIT_S = 50.0
 
 
 @pytest.fixture(scope="module", params=["reference", "chancel"])
-def pair(request: pytest.FixtureRequest, reference: Program, make_pair: MakePair) -> Iterator[Pair]:
+def pair(
+    request: pytest.FixtureRequest, reference: Program, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     """The pilgrim, on the left, is the one that the parameter names."""
     programs = (reference, CHANCEL) if request.param == "reference" else (CHANCEL, reference)
     directives = ("mode pilgrim\n", "mode shrine\n")
-    with make_pair(*programs, mtus=(str(MTU),) * 2, directives=directives) as pair:
+    mtus = str(MTU), str(MTU)
+    with Pair(tmp_path_factory.mktemp("one-way"), *programs, mtus, directives) as pair:
         wait_heard(pair)
         yield pair
 
@@ -46,6 +48,9 @@ def wait_heard(pair: Pair) -> float:
     """Wait until everything arrives; how many seconds that took."""
     started_at = time.monotonic()
     while time.monotonic() < started_at + AGAIN_LIMIT_S:
+        interfaces = pair.left.host.call("socket:if_nameindex")
+        if pair.left.host.name not in {name for _, name in interfaces}:
+            continue
         sent, seen = heard(pair)
         if sent == seen:
             return time.monotonic() - started_at
