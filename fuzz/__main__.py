@@ -9,10 +9,12 @@ make fuzz ARGS="campaign --help"             against a whole running group
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -132,12 +134,17 @@ def _watch(name: str, engine: str, seconds: float, seed: int) -> Iterator[Outcom
     folder.mkdir(parents=True)
     before = set(findings.FOLDER.glob(f"{name}-*{findings.SUFFIX}"))
     started = time.monotonic()
-    with _log(name).open("wb") as log, _log(name).open("rb") as reading:
+    with (
+        tempfile.TemporaryDirectory(prefix="chancel-fuzz-") as temporary,
+        _log(name).open("wb") as log,
+        _log(name).open("rb") as reading,
+    ):
         worker = subprocess.Popen(
             [sys.executable, "-m", "fuzz.worker", name, engine, str(seconds), str(seed), folder],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={**os.environ, "TMPDIR": temporary},  # libFuzzer ends without tidying up
         )
         try:
             executions, coverage = 0, None

@@ -15,7 +15,8 @@ from chancel.errors import ConfigError
 
 _MOST_CHARS = 600
 
-_SECRET = Path(tempfile.mkdtemp(prefix="chancel-fuzz-")) / "key"
+_FOLDER = tempfile.TemporaryDirectory(prefix="chancel-fuzz-")
+_SECRET = Path(_FOLDER.name) / "key"
 _SECRET.touch(mode=0o600)
 _SECRET.write_bytes(bytes(range(32)))
 

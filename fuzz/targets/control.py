@@ -10,8 +10,10 @@ import contextlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
+from pathlib import Path
 
 from chancel.daemon.config_types import Mode
 from chancel.daemon.duties.control import Control
@@ -40,6 +42,7 @@ _REQUESTS = (
     b"GET / HTTP/1.0\r\nX: " + b"x" * 5000,
 )
 _GROUP = {"pid": 1, "metrics": "", "started_wall": 0.0, "processes": {}}
+_FOLDER = tempfile.TemporaryDirectory(prefix="chancel-fuzz-")
 _TURNS = 6
 _MOST_STEPS = 40
 MOST_BYTES = 1024
@@ -87,7 +90,7 @@ class _Machine:
                 with contextlib.suppress(OSError):
                     self._some(script).shutdown(script.pick((socket.SHUT_WR, socket.SHUT_RDWR)))
             case 4:
-                client = _bound(socket.SOCK_DGRAM) if script.flag() else _unbound()
+                client = script.pick((_unbound, _nameless, _oddly_named))()
                 with client, contextlib.suppress(OSError):
                     client.sendto(script.chunk(8), self.datagrams)
             case _:
@@ -156,6 +159,19 @@ def _unbound() -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
 
+def _nameless() -> socket.socket:
+    return _bound(socket.SOCK_DGRAM)
+
+
+def _oddly_named() -> socket.socket:
+    """A client whose path no terminal should see."""
+    end = _unbound()
+    path = Path(_FOLDER.name, os.fsdecode(b"\xff\n\x1b[31m"))
+    path.unlink(missing_ok=True)
+    end.bind(str(path))
+    return end
+
+
 def check(data: bytes) -> None:
     script = Script(data)
     with contextlib.ExitStack() as files:
@@ -177,4 +193,5 @@ def seeds() -> Iterator[bytes]:
     for request in range(len(_REQUESTS) + 3):
         yield bytes((0, 0, 1, 0, request, 1, 1, 1, 0, request, 0, 1, 3, 0, 0, 1))
     yield bytes((0, 1)) * (MAX_CLIENTS + 2)
-    yield bytes((4, 1, 0, 1, 1, 1, 4, 0, 0, 0, 1, 4, 1, 0, 0, 1))
+    for way in range(3):
+        yield bytes((4, way, 0, 1, 1, 1, 4, way, 0, 0, 1, 4, way, 0, 0, 1))
