@@ -63,8 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     outcomes = list(_run(options.targets or NAMES, engine, options.seconds, options.seed))
     if options.keep and engine == "coverage":
-        for name in options.targets or NAMES:
-            _keep(name)
+        for outcome in outcomes:
+            if outcome.status == 0:
+                _keep(outcome.name)
     found = [finding for outcome in outcomes for finding in outcome.findings]
     for finding in found:
         print(f"found: {finding.path.with_suffix('.txt')}\n  again: {finding.command}")
