@@ -267,7 +267,7 @@ def test_the_next_trace_ends_the_last_and_one_without_reader_ends_by_itself(
         third = Listener(running)
         assert round_trip(1, b"x", LIMIT_S)
         third.until(*[(process, "hop") for process in CARRYING])
-        assert running.log().count("trace began") == 3
+        assert running.log().count("trace began") == 1, "at most once in a while"
         assert running.stop() == 0
 
     in_network(test)

@@ -147,7 +147,7 @@ def test_what_the_machine_refuses_is_named_and_undone(end: End, run: Run) -> Non
             line = complaint(run(path), FAILED)
             assert line.startswith(f"chancel: {path}: {problem}")
             assert end.devices() == {"lo", "t0"}
-            assert [each.name for each in end.runtime.iterdir()] == ["t0.ctl"]
+            assert {each.name for each in end.runtime.iterdir()} == {"t0.ctl", "t0.metrics"}
             assert not (end.home / "lo.pid").exists()
     finally:
         assert end.stop() == 0

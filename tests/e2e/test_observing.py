@@ -27,11 +27,11 @@ def running(pair: Pair) -> Iterator[Pair]:
     assert pair.stop() == [0, 0]
 
 
-def chancel(end: End, *words: str) -> subprocess.Popen[str]:
+def chancel(end: End, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """A command that runs beside the group, as its owner."""
     return subprocess.Popen(
         [*PROGRAM, *words, "--runtime-dir", str(end.runtime)],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
@@ -44,27 +44,27 @@ def answer(program: subprocess.Popen[str]) -> str:
     return out
 
 
-def traced(pair: Pair, *words: str) -> list[subprocess.Popen[str]]:
-    """A trace at each end, both running."""
-    logged = [len(end.logged("trace began")) for end in pair.ends]
-    programs = [chancel(end, "trace", "t0", "--seconds", str(SECONDS), *words) for end in pair.ends]
+def traced(pair: Pair, folder: Path, *words: str) -> list[str]:
+    """What a trace of each end says, while pings go to and fro."""
+    outputs = [folder / f"{end.host.name}.trace" for end in pair.ends]
+    programs = []
+    for end, output in zip(pair.ends, outputs, strict=True):
+        with output.open("w") as file:
+            trace = ("trace", "t0", "--seconds", str(SECONDS), *words)
+            programs.append(chancel(end, *trace, stdout=file.fileno()))
     eventually(
-        lambda: all(
-            len(end.logged("trace began")) > before
-            for end, before in zip(pair.ends, logged, strict=True)
-        ),
+        lambda: pair.left.ping(RIGHT, 1) == 1 and all(each.poll() is not None for each in programs),
         LIMIT_S,
-        "both are traced",
+        "both traces end",
     )
-    return programs
+    texts = [output.read_text() for output in outputs]
+    assert [program.returncode for program in programs] == [0, 0], texts
+    return texts
 
 
 def test_a_trace_of_each_end_and_both_in_one_picture(running: Pair, folder: Path) -> None:
-    programs = traced(running, "--json")
-    assert running.left.ping(RIGHT, 5, 0.1) == 5
     files = []
-    for end, program in zip(running.ends, programs, strict=True):
-        text = answer(program)
+    for end, text in zip(running.ends, traced(running, folder, "--json"), strict=True):
         lines = [json.loads(line) for line in text.splitlines()]
         ways = {(line["process"], line["to"]) for line in lines if line["event"] == "hop"}
         assert ways >= {
@@ -93,10 +93,8 @@ def test_a_trace_of_each_end_and_both_in_one_picture(running: Pair, folder: Path
     assert texts.count("network") == 1
 
 
-def test_a_trace_as_it_happens(running: Pair) -> None:
-    live, drawn = traced(running)
-    assert running.left.ping(RIGHT, 5, 0.1) == 5
-    for text in (answer(live), answer(drawn)):
+def test_a_trace_as_it_happens(running: Pair, folder: Path) -> None:
+    for text in traced(running, folder):
         head, *rows = text.splitlines()
         assert head.split() == [
             *("seconds", "device", "heaven", "bless", "confess", "keeper", "purgatory", "network")
