@@ -11,6 +11,7 @@ from __future__ import annotations
 SECTIONS = {
     "exchange": "benchmarks.exchange",
     "help": "benchmarks.startup",
+    "startup": "benchmarks.group",
     "tunnel": "benchmarks.tunnel",
 }
 """Name on the command line → module."""
