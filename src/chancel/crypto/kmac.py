@@ -18,8 +18,9 @@ from chancel.wire.types import Buffer
 
 Kmac256 = Callable[[Buffer, Buffer, int, bytes], bytes]
 
-MAX_FORMS: Final = 32
-"""Pairs of size and customization that are kept ready: the protocol has a dozen."""
+MAX_FORMS: Final = 2048
+"""Pairs of size and customization that are kept ready: the protocol has a dozen, and one for each
+size that a masked datagram can have. Half a kilobyte each."""
 
 _LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.4", "libcrypto.3.dylib")
 _NAME: Final = b"KMAC-256"
@@ -93,19 +94,23 @@ class _Form(NamedTuple):
     """What all calls for one size and customization share; nothing in it is secret or changes."""
 
     parameters: ctypes.Array[_Param]
-    output: type[ctypes.Array[ctypes.c_char]]
     kept: tuple[object, ...]
     """What the parameters point to."""
 
 
 @functools.lru_cache(MAX_FORMS)
 def _form(size: int, custom: bytes) -> _Form:
-    wanted, label = ctypes.c_size_t(size), ctypes.create_string_buffer(custom, len(custom) + 1)
+    wanted, label = ctypes.c_size_t(size), _label(custom)
     parameters = _Params(
         _Param(b"custom", _OCTET_STRING, ctypes.addressof(label), len(custom)),
         _Param(b"size", _UNSIGNED_INTEGER, ctypes.addressof(wanted), ctypes.sizeof(wanted)),
     )
-    return _Form(parameters, ctypes.c_char * size, (wanted, label))
+    return _Form(parameters, (wanted, label))
+
+
+@functools.cache
+def _label(custom: bytes) -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(custom, len(custom) + 1)
 
 
 class _OpenSslKmac256:
@@ -132,16 +137,15 @@ class _OpenSslKmac256:
         self._mac = functools.partial(mac, None, _NAME, None, None)
 
     def __call__(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
-        parameters, output_type, _ = _form(size, custom)
-        output = output_type()
+        output = bytearray(size)  # an array of ctypes would be a new type for each size
         written = ctypes.c_size_t()
         done = self._mac(
-            parameters,
+            _form(size, custom).parameters,
             _view(key),
             len(key),
             _view(data),
             len(data),
-            output,
+            ctypes.byref(ctypes.c_char.from_buffer(output)) if size else None,
             size,
             ctypes.byref(written),
         )
@@ -149,7 +153,7 @@ class _OpenSslKmac256:
             raise LocalProtocolError(
                 f"OpenSSL refused KMAC256 with a key of {len(key)} bytes and {size} bytes of output"
             )
-        return output.raw
+        return bytes(output)
 
 
 def _view(data: Buffer) -> bytes | ctypes.Array[ctypes.c_char]:
