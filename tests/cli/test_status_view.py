@@ -188,3 +188,41 @@ def test_a_group_that_is_not_confined(sandbox: str, landlock: int, said: str | N
 )
 def test_the_device_and_what_is_on_it(changes: dict[str, Any], line: str) -> None:
     assert line in drawn({"tunnels": [{**UP, **changes}]})
+
+
+ONE_WAY = [
+    (
+        {"mode": "pilgrim"},
+        {"announced  3 keys in 240 announcements"},
+        {"receiving", "heartbeat", "clock ", "exchange"},
+    ),
+    (
+        {"mode": "shrine", "shroud": True, "tfc": True},
+        {
+            "announced  3 keys, the last announcement 8 s ago",
+            "outside    masked (shroud), all of one size (TFC)",
+        },
+        {"sending", "exchange"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "shown", "left_out"), ONE_WAY, ids=["pilgrim", "shrine"])
+def test_one_way_tunnels_show_what_they_have(
+    changes: dict[str, Any], shown: set[str], left_out: set[str]
+) -> None:
+    exchange = {"completed": 3, "offers_sent": 240, "offer_received_s": 8.0}
+    text = drawn({"tunnels": [{**UP, **changes, "exchange": {**UP["exchange"], **exchange}}]})
+    assert {line for line in shown if line in text} == shown
+    assert not {label for label in left_out if label in text}
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "warning"),
+    [
+        (1750.0, None),
+        (-1751.0, "your clock is 29 min 11 s ahead: the pilgrim's announcements are refused"),
+    ],
+)
+def test_a_shrine_tolerates_half_an_hour(skew_s: float, warning: str | None) -> None:
+    assert words.clock_warning(skew_s, "shrine") == warning

@@ -128,6 +128,15 @@ ADDRESSES = {"source": "172.17.0.1", "target": "10.77.0.1"}
             "your clock is 1 h 1 min ahead of the peer's, so each end refuses the other's offers",
         ),
         (
+            {
+                "mode": "shrine",
+                "clock_skew_s": 3700.0,
+                "drops_by_process": drops("shrine", Drop.OFFER_TIME, 4, 1.0),
+            },
+            "clock",
+            "your clock is 1 h 1 min behind the peer's, so its announcements are refused",
+        ),
+        (
             {"drops_by_process": BAD_TAG, "traffic": {"rx": {"datagrams": 40}}},
             "wrong-secret",
             "offers arrive and none is authentic: the two ends have different secrets or flocks",

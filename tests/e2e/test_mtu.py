@@ -8,8 +8,8 @@ from chancel.lab.lab import Lab
 from tests.e2e.ends import Pair, eventually
 
 OUTSIDE_MTU = 1300
-FITTING = 1280 - 78
-"""The largest packet that discovery tries and this path carries, less what the tunnel adds."""
+LARGEST_PACKET, FITTING_PACKET = 1500, 1280
+"""Where discovery starts, and the largest packet that it tries and this path carries."""
 
 FITTING6 = 1280 - 98
 LEFT6, RIGHT6 = "2001:db8:201::1", "2001:db8:201::2"
@@ -20,27 +20,33 @@ TCP_BYTES = 300_000
 
 
 @pytest.mark.timeout(120)
-def test_discovery_settles_on_what_the_path_carries(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    ("lines", "overhead"), [((), 78), (("shroud yes",), 127)], ids=["plain", "shroud"]
+)
+def test_discovery_settles_on_what_the_path_carries(
+    pair: Pair, lines: tuple[str, ...], overhead: int
+) -> None:
     """Left's own kernel refuses what is too large; what right sends is lost without a word."""
     left, right = pair.ends
+    fitting = FITTING_PACKET - overhead
     left.host.call("tests.e2e.inside:set_mtu", "eth0", OUTSIDE_MTU)
-    pair.configure(0, "auto")
+    pair.configure(0, "auto", *lines)
     pair.start()
-    assert left.tunnel("t0")["mtu"] == right.tunnel("t0")["mtu"] == 1422
+    assert left.tunnel("t0")["mtu"] == right.tunnel("t0")["mtu"] == LARGEST_PACKET - overhead
     eventually(
-        lambda: left.tunnel("t0")["mtu"] == right.tunnel("t0")["mtu"] == FITTING,
+        lambda: left.tunnel("t0")["mtu"] == right.tunnel("t0")["mtu"] == fitting,
         SETTLED_LIMIT_S,
         "both know the MTU of the path",
     )
     for end, address in ((left, "10.77.0.2"), (right, "10.77.0.1")):
         eventually(
-            lambda end=end: end.host.call("tests.e2e.inside:mtu", "t0") == FITTING,  # type: ignore[misc]
+            lambda end=end: end.host.call("tests.e2e.inside:mtu", "t0") == fitting,  # type: ignore[misc]
             5.0,
             f"{end.host.name} has set its device",
         )
-        assert end.logged(f"MTU has been set to {FITTING}")
-        assert end.ping(address, 5, 0.02, FITTING - IP_AND_ICMP_BYTES) == 5
-        assert end.ping(address, 1, 0.02, FITTING - IP_AND_ICMP_BYTES + 1, timeout_s=0.3) == 0
+        assert end.logged(f"MTU has been set to {fitting}")
+        assert end.ping(address, 5, 0.02, fitting - IP_AND_ICMP_BYTES) == 5
+        assert end.ping(address, 1, 0.02, fitting - IP_AND_ICMP_BYTES + 1, timeout_s=0.3) == 0
     assert left.drops("t0")["send-too-large"] > 0
     receiving = left.host.start("chancel.lab.bulk:receive", "10.77.0.1")
     next(receiving.progress)

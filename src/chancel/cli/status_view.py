@@ -13,6 +13,12 @@ from chancel.cli import status_words as words
 from chancel.daemon.durations import ago, duration
 from chancel.daemon.health import state
 
+_ROWS_OF_OTHER_MODES = {
+    "pilgrim": {"exchange", "receiving", "heartbeat", "clock"},
+    "shrine": {"exchange", "sending"},
+}
+"""Of a one-way tunnel: what it can't have."""
+
 MAX_PANELS = 4
 """More tunnels than this are shown as a table, one row for each."""
 
@@ -77,9 +83,11 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
         ("peer", _peer(tunnel)),
         ("local", tunnel["local"]),
         ("tunnel", _tunnel(tunnel)),
+        ("outside", words.outside(tunnel)),
         ("mtu", f"{tunnel['mtu']} ({'discovered' if tunnel['mtu_discovery'] else 'fixed'})"),
         ("keys", words.keys(tunnel)),
         ("exchange", _exchange(tunnel["exchange"])),
+        ("announced", words.announced(tunnel)),
         ("sending", _direction(tunnel["tx"], rates["tx_bps"], rates["tx_pps"])),
         ("receiving", _direction(tunnel["rx"], rates["rx_bps"], rates["rx_pps"])),
         ("heartbeat", ago(tunnel["last_heartbeat_s"])),
@@ -87,7 +95,8 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
         ("drops", _drops(tunnel["drops"])),
         ("offloads", _offloads(tunnel["offloads"])),
     ]
-    return rows + [(label, Text(text)) for label, text in plain]
+    others = _ROWS_OF_OTHER_MODES.get(tunnel["mode"], set())
+    return rows + [(label, Text(text)) for label, text in plain if text and label not in others]
 
 
 def _tunnel(tunnel: dict[str, Any]) -> str:

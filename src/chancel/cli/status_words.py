@@ -9,14 +9,20 @@ from chancel.daemon.durations import ago, duration
 OFFER_VALIDITY_S = 10.0
 """A peer refuses offers whose time differs more from its own clock (protocol section 7.3)."""
 
+ANNOUNCEMENT_VALIDITY_S = 1750.0
+"""The same for what a pilgrim announces to its shrine (section 12.4)."""
+
 CLOCK_WARNING_S = 2.0
 
 
-def clock_warning(skew_s: float | None) -> str | None:
+def clock_warning(skew_s: float | None, mode: str = "tunnel") -> str | None:
     """What a difference of clocks does; ``skew_s`` is the peer's time minus ours."""
     if skew_s is None or abs(skew_s) < CLOCK_WARNING_S:
         return None
     clock = f"your clock is {duration(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead'}"
+    if mode == "shrine":
+        refused = abs(skew_s) > ANNOUNCEMENT_VALIDITY_S
+        return f"{clock}: the pilgrim's announcements are refused" if refused else None
     if abs(skew_s) > OFFER_VALIDITY_S:
         return f"{clock}: the peer refuses your offers"
     return f"{clock}: beyond {OFFER_VALIDITY_S:.0f} s the peer would refuse your offers"
@@ -24,7 +30,7 @@ def clock_warning(skew_s: float | None) -> str | None:
 
 def notes(tunnel: dict[str, Any]) -> list[str]:
     """What somebody should know or do, the most important first."""
-    warning = clock_warning(tunnel["clock_skew_s"])
+    warning = clock_warning(tunnel["clock_skew_s"], tunnel["mode"])
     found = [] if warning is None else [warning]
     exchange = tunnel["exchange"]
     if exchange["state"] == "paused":
@@ -40,6 +46,23 @@ def keys(tunnel: dict[str, Any]) -> str:
     if tunnel["post_quantum"] is None or not ages:
         return "none yet"
     return f"{tunnel['post_quantum']}, {ago(min(ages))}"
+
+
+def outside(tunnel: dict[str, Any]) -> str:
+    """How datagrams are made to tell less; empty where they aren't."""
+    hidden = {"masked (shroud)": tunnel["shroud"], "all of one size (TFC)": tunnel["tfc"]}
+    return ", ".join(each for each, is_on in hidden.items() if is_on)
+
+
+def announced(tunnel: dict[str, Any]) -> str:
+    """The keys that a pilgrim announced, or a shrine heard of; empty in tunnel mode."""
+    exchange = tunnel["exchange"]
+    count = f"{exchange['completed']} key{'' if exchange['completed'] == 1 else 's'}"
+    if tunnel["mode"] == "pilgrim":
+        return f"{count} in {exchange['offers_sent']} announcements"
+    if tunnel["mode"] == "shrine":
+        return f"{count}, the last announcement {ago(exchange['offer_received_s'])}"
+    return ""
 
 
 def scaled(number: float, unit: str) -> str:

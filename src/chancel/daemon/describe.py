@@ -47,6 +47,8 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         "instance": settings.instance,
         **about,
         "mode": str(settings.mode),
+        "shroud": settings.shroud,
+        "tfc": settings.tfc,
         "tunnel": str(settings.tunnel) if settings.tunnel else None,
         "tunnel6": str(settings.tunnel6) if settings.tunnel6 else None,
         "networks": [str(network) for network in settings.networks],
@@ -59,7 +61,7 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         "mtu_discovery": settings.mtu_discovery,
         "mtu_lost_s": age(view.heaven_rx.mtu_lost_at, now),
         "tx": _direction(view.bless, view.bless.last_at, CURRENT.send_limit_age_s, now),
-        "rx": _direction(confess, confess.alive_at, CHANCEL.receive_key_limit_s, now),
+        "rx": _direction(confess, confess.alive_at, _receive_limit_s(settings.mode), now),
         "post_quantum": _kind(settings.mode) if view.bless.spi or confess.spi else None,
         "exchange": _exchange(keeper, now),
         "clock_skew_s": None if math.isnan(keeper.skew_s) else keeper.skew_s,
@@ -84,6 +86,11 @@ def owner(board: str, mode: Mode) -> str:
 
 def _kind(mode: Mode) -> str:
     return POST_QUANTUM if mode is Mode.TUNNEL else ONE_WAY
+
+
+def _receive_limit_s(mode: Mode) -> float | None:
+    """The age at which a receive key goes, used or not."""
+    return (CHANCEL.one_way() if mode is Mode.SHRINE else CHANCEL).receive_key_limit_s
 
 
 def _direction(

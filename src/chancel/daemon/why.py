@@ -29,6 +29,8 @@ SEVERAL = 3
 
 CLOCK_TOLERANCE_S = 10.0
 """Protocol section 7.3."""
+ANNOUNCEMENT_TOLERANCE_S = 1750.0
+"""The same for a pilgrim's announcements (section 12.4)."""
 
 _KEEPERS = ("chapel", "pilgrim", "shrine")
 
@@ -163,16 +165,18 @@ def _peer_unknown(tunnel: Tunnel) -> Finding | None:
 
 def _clock(tunnel: Tunnel) -> Finding | None:
     skew_s = tunnel["clock_skew_s"]
-    if skew_s is None or abs(skew_s) <= CLOCK_TOLERANCE_S or _hears(tunnel):
+    one_way = tunnel["mode"] == "shrine"
+    tolerance_s = ANNOUNCEMENT_TOLERANCE_S if one_way else CLOCK_TOLERANCE_S
+    if skew_s is None or abs(skew_s) <= tolerance_s or _hears(tunnel):
         return None
     if not _recent(tunnel, _KEEPERS, Drop.OFFER_TIME):
         return None
     side = "behind" if skew_s > 0 else "ahead of"
     return Finding(
         "clock",
-        f"your clock is {duration(abs(skew_s))} {side} the peer's, so each end refuses the other's"
-        " offers",
-        f"set the clock that is wrong (timedatectl set-ntp true); {CLOCK_TOLERANCE_S:.0f} s are"
+        f"your clock is {duration(abs(skew_s))} {side} the peer's, so"
+        + (" its announcements are refused" if one_way else " each end refuses the other's offers"),
+        f"set the clock that is wrong (timedatectl set-ntp true); {tolerance_s:.0f} s are"
         " tolerated",
     )
 
