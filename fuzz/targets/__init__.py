@@ -34,6 +34,7 @@ NAMES = (
     "cut",
     "receive",
     "masking",
+    "tfc_runs",
     "opening",
     "coalesce",
     "filter",
