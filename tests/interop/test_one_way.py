@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -18,13 +19,31 @@ AGAIN_LIMIT_S = 50.0
 """A shrine that starts again waits for the next announcement: half a minute at most."""
 
 
-@pytest.fixture(scope="module", params=["reference", "chancel"])
+PROFILES = {"reference": "", "legacy": "profile 0.9\n"}
+"""What we need to be told to meet the reference of today, and its release 0.9.20."""
+
+
+IDLE = {"mode pilgrim\n": "run confess as root\n", "mode shrine\n": "run bless as root\n"}
+"""0.9.20 starts both in either mode, although one of them has nothing to do."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(release, pilgrim) for release in PROFILES for pilgrim in ("reference", "chancel")],
+    ids=lambda param: f"{param[0]}-{param[1]}-pilgrim",
+)
 def pair(
-    request: pytest.FixtureRequest, reference: Program, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """The pilgrim, on the left, is the one that the parameter names."""
-    programs = (reference, CHANCEL) if request.param == "reference" else (CHANCEL, reference)
-    directives = ("mode pilgrim\n", "mode shrine\n")
+    """The pilgrim is on the left."""
+    release, pilgrim = request.param
+    theirs: Program = request.getfixturevalue(release)
+    programs = (theirs, CHANCEL) if pilgrim == "reference" else (CHANCEL, theirs)
+    modes = ("mode pilgrim\n", "mode shrine\n")
+    directives = []
+    for mode, program in zip(modes, programs, strict=True):
+        idle = IDLE[mode] if release == "legacy" else ""
+        directives.append(mode + (PROFILES[release] if program is CHANCEL else idle))
     mtus = str(MTU), str(MTU)
     with Pair(tmp_path_factory.mktemp("one-way"), *programs, mtus, directives) as pair:
         wait_heard(pair)
@@ -58,7 +77,9 @@ def wait_heard(pair: Pair) -> float:
 
 
 def name(pair: Pair) -> str:
-    return f"{pair.left.program.name} pilgrim, {pair.right.program.name} shrine"
+    names = {CHANCEL.command: "chancel", (os.environ.get("SANCTUM_0920"),): "0.9.20"}
+    left, right = (names.get(end.program.command, "reference") for end in pair.ends)
+    return f"{left} pilgrim, {right} shrine"
 
 
 def test_all_arrives(pair: Pair, results: Results) -> None:
