@@ -156,7 +156,8 @@ def _append(
 def split_offers(
     slot: SlotView, runs: list[Run], offer_bytes: int = CURRENT.offer.offer_bytes
 ) -> tuple[list[Run], list[Run]]:
-    """Part runs into (traffic, offers) by their first eight bytes; a run without offers stays.
+    """Part runs into (traffic, offers) by their size and their first eight bytes; a run without
+    offers stays.
 
     Each offer becomes a run of its own; the traffic around it moves together, to stay one run.
     """
@@ -169,6 +170,7 @@ def split_offers(
             traffic.append(run)
             continue
         marks = slot.column("=u8", run.offset, run.size, run.packets) == _MAGIC
+        marks[-1] &= run.last >= offer_bytes
         if not np.count_nonzero(marks):
             traffic.append(run)
             continue
