@@ -7,8 +7,13 @@ Chancel that asks every few seconds shows how the reference follows, with everyt
 from __future__ import annotations
 
 import dataclasses
+import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from chancel.protocol import profile
+
+if TYPE_CHECKING:
+    from chancel.daemon.job import Job
 
 REKEY_AGE_S = 8.0
 
@@ -21,8 +26,18 @@ def main() -> None:
     ]
     profile.CURRENT, profile.V0_9 = hurried  # type: ignore[misc]
     from chancel.cli.main import main as chancel
+    from chancel.daemon.job import Job
 
+    Job.start = _stay  # type: ignore[method-assign,assignment]
     chancel()
+
+
+def _stay(job: Job) -> NoReturn:
+    """Be the daemon in this interpreter: a fresh one would have the profiles as they are."""
+    from chancel.daemon.__main__ import main as daemon
+
+    sys.argv[1:] = [job.to_json()]
+    sys.exit(daemon())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -70,5 +71,15 @@ def _fail(message: str, waiting: MessageLink | None, status: int) -> int:
     return status
 
 
+def _flush() -> None:
+    """Say what is left to say; a disk without room for it is no reason for another status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    _flush()
+    sys.exit(exit_status)
