@@ -133,7 +133,7 @@ def test_ends_of_which_one_is_masked_do_not_understand_each_other(
     other = text.replace("shroud yes\n", "") if case.shroud else f"{text}shroud yes\n"
     file.write_text(other.replace(f" {case.mtu}\n", " 1300\n"))
     right.start()
-    reason = Drop.BAD_MASK if case.shroud else Drop.UNKNOWN_SPI
+    reason = Drop.BAD_MASK if case.shroud else Drop.SEQUENCE_MISMATCH
     eventually(lambda: left.drops("t0").get(reason, 0) > 0, 10.0, f"left counts {reason}")
     right.stop()
     file.write_text(text)
