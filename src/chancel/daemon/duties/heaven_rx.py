@@ -96,6 +96,9 @@ class HeavenRx:
         entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0], time.monotonic())
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
         self._loop.add(fds[0], lambda: self._read(tunnel))
+        # Who rang before we knew the tunnel won't ring again: a pilgrim has its key at once.
+        self._heed(tunnel, entry, time.monotonic())
+        self._schedule()
 
     def remove(self, tunnel: int) -> None:
         fd = self._tunnels.pop(tunnel).reader.fd
@@ -146,24 +149,28 @@ class HeavenRx:
         self._bell.quiet()
         now = time.monotonic()
         for tunnel, entry in self._tunnels.items():
-            bless, confess, heaven_tx, keeper = (
-                self._process.record(name, tunnel)
-                for name in ("bless", "confess", "heaven-tx", "keeper")
-            )
-            safe_mtu = entry.graces.safe_mtu
-            if bless:
-                entry.see_keys(bless, now)
-            if heaven_tx:
-                entry.see_graces(heaven_tx, now)
-            peer = current_peer(entry.settings.peer, confess, keeper)
-            if peer != entry.peer:
-                entry.peer = peer
-                entry.graces.path_changed(now)
-            if entry.graces.safe_mtu != safe_mtu:
-                self._publisher.now(tunnel)
-            entry.graces.wake(now)
-            self._send_graces(tunnel, entry, now)
+            self._heed(tunnel, entry, now)
         self._schedule()
+
+    def _heed(self, tunnel: int, entry: _Tunnel, now: float) -> None:
+        """Read what others say of a tunnel, and send the graces that are due because of it."""
+        bless, confess, heaven_tx, keeper = (
+            self._process.record(name, tunnel)
+            for name in ("bless", "confess", "heaven-tx", "keeper")
+        )
+        safe_mtu = entry.graces.safe_mtu
+        if bless:
+            entry.see_keys(bless, now)
+        if heaven_tx:
+            entry.see_graces(heaven_tx, now)
+        peer = current_peer(entry.settings.peer, confess, keeper)
+        if peer != entry.peer:
+            entry.peer = peer
+            entry.graces.path_changed(now)
+        if entry.graces.safe_mtu != safe_mtu:
+            self._publisher.now(tunnel)
+        entry.graces.wake(now)
+        self._send_graces(tunnel, entry, now)
 
     def _send_graces(self, tunnel: int, entry: _Tunnel, now: float) -> None:
         payloads = entry.graces.payloads()
