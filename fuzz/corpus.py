@@ -33,6 +33,7 @@ def keep(target: Target, found: Iterable[bytes]) -> int:
             break
         kept.append(data.hex())
     FOLDER.mkdir(exist_ok=True)
+    FOLDER.mkdir(exist_ok=True)
     _file(target.name).write_text("".join(f"{line}\n" for line in kept))
     return len(kept)
 

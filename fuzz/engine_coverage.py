@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,16 +37,22 @@ def merge(name: str, folder: Path, into: Path) -> NoReturn:
     _fuzz(name, ["-merge=1"], [into, folder])
 
 
+def continue_merge(name: str, arguments: Sequence[str]) -> NoReturn:
+    """Be the process that libFuzzer starts, with arguments of its own, to try the inputs."""
+    target = _instrumented(name)
+    _engine().Setup(["fuzz", *arguments], target.check)
+    _engine().Fuzz()
+    sys.exit()
+
+
 def _fuzz(name: str, options: list[str], folders: list[Path]) -> NoReturn:
-    engine: Any = importlib.import_module("atheris")  # only where it is installed
-    with engine.instrument_imports(include=["chancel"]):
-        target = load(name)
+    engine, target = _engine(), _instrumented(name)
     with tempfile.TemporaryDirectory(prefix="chancel-fuzz-") as known:
         for number, data in enumerate(corpus.load(target)):
             (Path(known) / f"{number:05}").write_bytes(data)
         engine.Setup(
             [
-                "fuzz",
+                f"{sys.executable} -m fuzz.worker {name} continue-merge",
                 *options,
                 f"-max_len={target.most_bytes}",
                 f"-timeout={HANG_LIMIT_S}",
@@ -59,6 +66,15 @@ def _fuzz(name: str, options: list[str], folders: list[Path]) -> NoReturn:
         )
         engine.Fuzz()
     sys.exit()
+
+
+def _engine() -> Any:
+    return importlib.import_module("atheris")  # only where it is installed
+
+
+def _instrumented(name: str) -> Target:
+    with _engine().instrument_imports(include=["chancel"]):
+        return load(name)
 
 
 def _telling(target: Target) -> Any:

@@ -13,8 +13,11 @@ from fuzz import engine_coverage, engine_random, findings
 from fuzz.targets import load
 
 
-def main(name: str, engine: str, seconds: str, seed: str, folder: str) -> int:
+def main(name: str, engine: str, *arguments: str) -> int:
     """Run the target."""
+    if engine == "continue-merge":
+        engine_coverage.continue_merge(name, arguments)
+    seconds, seed, folder = arguments
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     if engine == "coverage":
