@@ -79,13 +79,19 @@ def scene(lab: Lab, folder: Path) -> Iterator[Scene]:
     assert pair.stop() == [0, 0]
 
 
+PING_BYTES = 84 + 50
+"""A ping's datagram, the largest of traffic while we listen."""
+
+
 def datagrams(heard: list[str]) -> list[bytes]:
-    """What was overheard, with trains of offers cut as the kernel cuts them."""
-    return [
+    """What was overheard: trains of offers cut as the kernel cuts them, those of traffic left out
+    (a busy machine sends several pings at once)."""
+    cut = [
         data[at : at + offer.OFFER_BYTES] if data.startswith(offer.MAGIC) else data
         for data in map(bytes.fromhex, heard)
         for at in range(0, len(data), offer.OFFER_BYTES if data.startswith(offer.MAGIC) else 65536)
     ]
+    return [each for each in cut if each.startswith(offer.MAGIC) or len(each) <= PING_BYTES]
 
 
 def header_changed(datagram: bytes, at: int, layout: str, value: int) -> bytes:
