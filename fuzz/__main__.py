@@ -183,12 +183,16 @@ def _keep(name: str) -> None:
     merged = folder.with_suffix(".merged")
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir()
-    with _log(name).open("ab") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="chancel-fuzz-") as temporary,
+        _log(name).open("ab") as log,
+    ):
         subprocess.run(
             [sys.executable, "-m", "fuzz.worker", name, "merge", "0", "0", folder],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={**os.environ, "TMPDIR": temporary},
             check=True,
         )
     kept = corpus.keep(load(name), [path.read_bytes() for path in merged.iterdir()])
