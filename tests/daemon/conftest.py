@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chancel.daemon.topology import WIRED_FROM
 from tests.daemon.network import InNetwork, run_in_network
 
 
@@ -24,3 +25,15 @@ def tmp(tmp_path: Path) -> Iterator[Path]:
     path.symlink_to(tmp_path)
     yield path
     path.unlink()
+
+
+@pytest.fixture(autouse=True)
+def _no_wiring_stays() -> Iterator[None]:
+    """A wiring that a test leaves open has some later test fail for want of descriptors."""
+    before = _wired()
+    yield
+    assert _wired() <= before, "descriptors of a wiring were left open"
+
+
+def _wired() -> set[int]:
+    return {fd for each in Path("/proc/self/fd").iterdir() if (fd := int(each.name)) >= WIRED_FROM}

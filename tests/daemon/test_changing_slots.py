@@ -13,8 +13,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
 
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.config_types import Mode
@@ -34,6 +36,7 @@ from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_INNER
 from chancel.wire.types import NO_FLOCKS, Address, Salt, SessionKey, Spi
+from tests.daemon import wirings
 from tests.daemon.naive import TAIL, Flow
 
 SUITE = SystemSuite()
@@ -64,18 +67,37 @@ class Bench:
     """The wiring of a group of which one duty is real, and its neighbours are the test."""
 
     def __init__(self, duty: str) -> None:
-        wiring = Wiring.make(of(Mode.TUNNEL))
+        self._wiring = wiring = Wiring.make(of(Mode.TUNNEL))
+        self._mapped = wiring.memories(duty)
         # An end closes the memory that it has mapped, as the other one would in its own process.
         self._lanes = {
             name: lane._replace(memory=os.dup(lane.memory)) for name, lane in wiring.lanes.items()
         }
         self.process = Process(duty, wiring)
 
+    def close(self) -> None:
+        for lane in self._lanes.values():
+            os.close(lane.memory)
+        wirings.close(self._wiring, self._mapped)
+
     def writer(self, lane: str) -> LaneWriter:
         return LaneWriter(self._lanes[lane])
 
     def reader(self, lane: str) -> LaneReader:
         return LaneReader(self._lanes[lane])
+
+
+@pytest.fixture
+def bench_of() -> Iterator[Callable[[str], Bench]]:
+    """Make the bench of a duty."""
+    with ExitStack() as benches:
+
+        def make(duty: str) -> Bench:
+            bench = Bench(duty)
+            benches.callback(bench.close)
+            return bench
+
+        yield make
 
 
 @contextmanager
@@ -134,8 +156,8 @@ def packets_of(batch: Batch) -> list[bytes]:
     ]
 
 
-def test_bless_seals_something_under_each_number_once() -> None:
-    bench = Bench("bless")
+def test_bless_seals_something_under_each_number_once(bench_of: Callable[[str], Bench]) -> None:
+    bench = bench_of("bless")
     writer, reader = bench.writer("bless"), bench.reader("purgatory")
     duty = Bless(bench.process)
     duty.add(0, SETTINGS, [])
@@ -153,8 +175,8 @@ def test_bless_seals_something_under_each_number_once() -> None:
     assert numbers == list(range(1, BATCHES * PACKETS + 1))
 
 
-def test_confess_lets_nothing_out_that_was_not_sealed() -> None:
-    bench = Bench("confess")
+def test_confess_lets_nothing_out_that_was_not_sealed(bench_of: Callable[[str], Bench]) -> None:
+    bench = bench_of("confess")
     writer, reader = bench.writer("confess"), bench.reader("heaven")
     duty = Confess(bench.process)
     duty.add(0, SETTINGS, [])
@@ -177,7 +199,9 @@ def test_confess_lets_nothing_out_that_was_not_sealed() -> None:
     assert set(drops) <= EXPECTED
 
 
-def test_heaven_tx_writes_nothing_that_its_filter_did_not_see() -> None:
+def test_heaven_tx_writes_nothing_that_its_filter_did_not_see(
+    bench_of: Callable[[str], Bench],
+) -> None:
     def swap_address(_rng: random.Random, memory: memoryview) -> None:
         size = len(packet(0)) + TAIL
         allowed = IPv4Address(ALLOWED).packed
@@ -185,7 +209,7 @@ def test_heaven_tx_writes_nothing_that_its_filter_did_not_see() -> None:
             for at in range(0, PACKETS * size, size):
                 memory[at + 12 : at + 16] = source
 
-    bench = Bench("heaven-tx")
+    bench = bench_of("heaven-tx")
     writer = bench.writer("heaven")
     device, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     kernel.setblocking(False)
@@ -206,8 +230,10 @@ def test_heaven_tx_writes_nothing_that_its_filter_did_not_see() -> None:
     assert duty._tunnels[0].writer.packets + sum(drops.values()) == BATCHES * PACKETS
 
 
-def test_purgatory_tx_sends_as_many_and_as_large_as_it_was_told() -> None:
-    bench = Bench("purgatory-tx")
+def test_purgatory_tx_sends_as_many_and_as_large_as_it_was_told(
+    bench_of: Callable[[str], Bench],
+) -> None:
+    bench = bench_of("purgatory-tx")
     writer = bench.writer("purgatory")
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving,
@@ -227,9 +253,9 @@ def test_purgatory_tx_sends_as_many_and_as_large_as_it_was_told() -> None:
     assert duty._tunnels[0].sender.datagrams == BATCHES * PACKETS
 
 
-def test_what_bless_made_of_it_opens_or_is_refused() -> None:
+def test_what_bless_made_of_it_opens_or_is_refused(bench_of: Callable[[str], Bench]) -> None:
     """Whatever comes of a packet that changes while it is sealed, its receiver can live with it."""
-    bench = Bench("bless")
+    bench = bench_of("bless")
     writer, reader = bench.writer("bless"), bench.reader("purgatory")
     duty = Bless(bench.process)
     duty.add(0, SETTINGS, [])

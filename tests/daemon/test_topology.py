@@ -7,6 +7,7 @@ import pytest
 from chancel.daemon import topology
 from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.daemon.topology import GUARDIAN, Wiring
+from tests.daemon import wirings
 
 HEAVEN = frozenset({"heaven-rx", "heaven-tx"})
 PURGATORY = frozenset({"purgatory-rx", "purgatory-tx"})
@@ -58,9 +59,16 @@ def test_a_one_way_group_has_no_way_back() -> None:
 @modes
 def test_each_end_belongs_to_one_process(mode: Mode) -> None:
     wiring = Wiring.make(topology.of(mode))
-    owners = {name: wiring.own_descriptors(name) for name in wiring.topology.duties}
-    for lane, ends in wiring.lanes.items():
-        spec = wiring.topology.lanes[lane]
-        assert [name for name in owners if ends.writer.fileno() in owners[name]] == [spec.writer]
-        assert [name for name in owners if ends.reader.fileno() in owners[name]] == [spec.reader]
-        assert {name for name in owners if ends.memory in owners[name]} == {*spec[:2]}
+    try:
+        owners = {name: wiring.own_descriptors(name) for name in wiring.topology.duties}
+        for lane, ends in wiring.lanes.items():
+            spec = wiring.topology.lanes[lane]
+            assert [name for name in owners if ends.writer.fileno() in owners[name]] == [
+                spec.writer
+            ]
+            assert [name for name in owners if ends.reader.fileno() in owners[name]] == [
+                spec.reader
+            ]
+            assert {name for name in owners if ends.memory in owners[name]} == {*spec[:2]}
+    finally:
+        wirings.close(wiring)
