@@ -91,7 +91,8 @@ def in_a_sealed_process(duty: str, action: Callable[[Wiring], object]) -> int:
             wiring = Wiring.make(next(each for each in WIRINGS.values() if duty in each.duties))
             linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
             plan = Plan(Sandbox.ON, 0, ())
-            sandbox.seal(duty, sandbox.program(duty, wiring.ends(duty), plan), plan, os.close)
+            program = sandbox_filter.for_duty(duty, wiring.ends(duty))
+            sandbox.seal(duty, program, plan, os.close)
             action(wiring)
             status = 0
         except PermissionError:
@@ -252,8 +253,8 @@ def test_without_libseccomp_one_line_names_the_package(monkeypatch: pytest.Monke
         ctypes.util, "find_library", lambda name: None if name == "seccomp" else found(name)
     )
     with pytest.raises(MachineError, match=r"apt-get install libseccomp2.*--sandbox=off"):
-        sandbox.prepare(Sandbox.ON, [])
-    assert sandbox.prepare(Sandbox.OFF, []).mode is Sandbox.OFF
+        sandbox.programs(Plan(Sandbox.ON, 0, ()), {})
+    assert sandbox.programs(Plan(Sandbox.OFF, 0, ()), {}) == {}
 
 
 def test_without_pyseccomp_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +267,7 @@ def test_without_pyseccomp_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", refusing)
     with pytest.raises(MachineError, match="libseccomp is not installed"):
-        sandbox.prepare(Sandbox.ON, [])
+        sandbox.programs(Plan(Sandbox.ON, 0, ()), {})
 
 
 @pytest.mark.skipif(not landlock.abi(), reason="needs a kernel with Landlock (5.13)")

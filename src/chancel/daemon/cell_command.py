@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from chancel.daemon import cell_filter, cell_view, linux, sandbox_filter
 from chancel.daemon.cell import Cell
+from chancel.daemon.sandbox_filter import Program
 from chancel.errors import ChancelError
 
 CANNOT_RUN, NOT_FOUND, FAILED = 126, 127, 1
@@ -87,7 +88,7 @@ def _exit_status(status: int) -> int:
 
 
 def _become(
-    command: Command, cell: Cell, calls: bytes, signals: set[int | signal.Signals]
+    command: Command, cell: Cell, calls: Program, signals: set[int | signal.Signals]
 ) -> NoReturn:
     """Be the command. Never returns."""
     status = FAILED

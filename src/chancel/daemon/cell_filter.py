@@ -12,6 +12,7 @@ import errno
 import socket
 
 from chancel.daemon import sandbox_filter
+from chancel.daemon.sandbox_filter import Program
 
 FAMILIES = frozenset(
     {
@@ -26,7 +27,7 @@ FAMILIES = frozenset(
 """Sockets that stay within their network namespace, or within the kernel."""
 
 
-def program() -> bytes:
+def program() -> Program:
     """Compile the filter, for ``sandbox_filter.load``. Raises :class:`MachineError`."""
     library = sandbox_filter.load_library()
     filtering = library.SyscallFilter(library.ALLOW)

@@ -24,6 +24,7 @@ from chancel.daemon.linux import MachineError
 from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
 from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_filter import Program
 from chancel.daemon.topology import Wiring
 from chancel.errors import LinkClosed
 
@@ -46,12 +47,12 @@ def run(
     make: Make,
     user: Identity | None,
     plan: Plan,
-    program: bytes,
+    program: Program | None,
     guardian: int,
 ) -> NoReturn:
     """Be the process with duty ``name``, until the guardian (its pid) says stop. Never returns.
 
-    ``program`` is its system call filter (``sandbox.program``).
+    ``program`` is its system call filter.
     Objects of the guardian whose descriptors were closed under them are still referenced from its
     stack below us, so none of them closes a number that means something else by now.
     """

@@ -7,7 +7,6 @@ nothing is ever ignored. ``docs/configuration.md`` describes them for users.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import pwd
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
@@ -104,6 +103,8 @@ def unknown(name: str) -> str | None:
     """``None`` for a known directive, else a sentence that suggests the nearest one."""
     if name in _DIRECTIVES:
         return None
+    import difflib  # takes memory in all processes; wanted by a person who mistyped alone
+
     near = difflib.get_close_matches(name[:64], _DIRECTIVES, n=1)
     remedy = f"expected {near[0]}?" if near else "expected a directive of a tunnel's file"
     return f"unknown directive {quoted(name)} ({remedy})"

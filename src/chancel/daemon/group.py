@@ -88,7 +88,8 @@ class Child:
 
 
 class Group:
-    """All children. Those that read ``bell`` and ``mtu_board`` find them here too.
+    """All children. Those that read ``bell`` and ``mtu_board`` find them here too, and the filters
+    of the processes and the guardian in ``programs``.
 
     ``watch`` has something to hear in the sandbox's mode ``log`` alone.
     """
@@ -100,7 +101,7 @@ class Group:
         users: Mapping[str, Identity],
         plan: Plan,
     ) -> None:
-        """Fork one process for each duty of the mode."""
+        """Fork one process for each duty of the mode. Raises :class:`ChancelError`."""
         self.topology = topology
         self._plan = plan
         wiring = Wiring.make(topology)
@@ -109,14 +110,12 @@ class Group:
         self.children: dict[str, Child] = {}
         self.watch = Watch()
         syslog = {End.SYSLOG: tuple(logs.descriptors())}
-        programs = {
-            name: sandbox.program(name, {**wiring.ends(name), **syslog}, plan)
-            for name in topology.duties
-        }
+        ends = {name: {**wiring.ends(name), **syslog} for name in topology.duties}
+        self.programs = sandbox.programs(plan, ends)
         for name in topology.duties:
             pid = os.fork()
             if pid == 0:
-                user, program = users.get(name), programs[name]
+                user, program = users.get(name), self.programs.get(name)
                 child.run(name, wiring, makers[name], user, plan, program, guardian)
             ours = wiring.guardian_links[name][0]
             ours.setblocking(False)

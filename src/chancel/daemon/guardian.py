@@ -94,7 +94,7 @@ def serve(
             group.wait_ready()
             guardian.start(configs, setup)
             setup.close()
-            sandbox.confine_guardian(plan)
+            sandbox.confine_guardian(plan, group.programs.get(GUARDIAN))
             notify(READY)
             up()
             return guardian.serve()

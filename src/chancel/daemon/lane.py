@@ -149,7 +149,7 @@ class LaneCopy:
 
     def __init__(self, lane: LaneReader) -> None:
         self._lane = lane
-        self.memory = memoryview(bytearray(lane.slot_bytes))
+        self.memory = linux.untouched_memory(lane.slot_bytes)
 
     def receive(self) -> list[Run] | None:
         """Copy the next batch to :attr:`memory` and release it; its runs, or ``None``.

@@ -130,6 +130,11 @@ def map_memory(memory: int, size: int, *, writable: bool) -> memoryview:
     return view if writable else view.toreadonly()
 
 
+def untouched_memory(size: int) -> memoryview:
+    """Memory of our own, zeros, whose pages cost nothing before they are written."""
+    return memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
 def mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:
     """mount(2). Raises OSError that names the target."""
     arguments = (source.encode(), os.fsencode(target), kind.encode() or None)

@@ -16,9 +16,10 @@ import tokenize  # noqa: F401 - which tracebacks import when they are printed
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from chancel.daemon import device_tun, landlock, linux, sandbox_filter
+from chancel.daemon import device_tun, landlock, linux, sandbox_compiler, sandbox_filter
 from chancel.daemon.config_types import KEEPER, TunnelConfig
 from chancel.daemon.linux import MachineError
+from chancel.daemon.sandbox_filter import Program
 from chancel.daemon.topology import WIRED_FROM, End
 from chancel.errors import ConfigError
 
@@ -69,8 +70,6 @@ def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     if mode is Sandbox.OFF:
         log.warning("no sandbox: processes keep all system calls and files of their users")
         return Plan(mode, 0, ())
-    sandbox_filter.load_library()
-    sandbox_filter.check_kernel()
     if mode is Sandbox.LOG:
         log.warning("no sandbox: calls that it would stop are logged")
         return Plan(mode, 0, ())
@@ -80,20 +79,22 @@ def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     return Plan(mode, version, _directories(configs))
 
 
-def program(name: str, ends: Mapping[End, Sequence[int]], plan: Plan) -> bytes:
-    """The filter of the process with duty ``name``, made before the fork: libseccomp takes more
-    memory than the program has."""
+def programs(plan: Plan, ends: Mapping[str, Mapping[End, Sequence[int]]]) -> dict[str, Program]:
+    """The filters of the processes with these ends, and the guardian's; none in the mode ``off``.
+
+    Raises :class:`MachineError` where there is no libseccomp, or a kernel without filters.
+    """
     if plan.mode is Sandbox.OFF:
-        return b""
-    return sandbox_filter.for_duty(name, ends, report=plan.mode is Sandbox.LOG)
+        return {}
+    return sandbox_compiler.programs(ends, report=plan.mode is Sandbox.LOG)
 
 
-def seal(name: str, program: bytes, plan: Plan, listen: Callable[[int], None]) -> None:
+def seal(name: str, program: Program | None, plan: Plan, listen: Callable[[int], None]) -> None:
     """Close the process with duty ``name`` in, for good. Raises OSError.
 
     ``listen`` takes the descriptor on which calls are reported, in the mode ``log``.
     """
-    if plan.mode is Sandbox.OFF:
+    if program is None:
         return
     report = plan.mode is Sandbox.LOG
     if not report:
@@ -107,7 +108,7 @@ def seal(name: str, program: bytes, plan: Plan, listen: Callable[[int], None]) -
         listen(listener)
 
 
-def confine_guardian(plan: Plan) -> None:
+def confine_guardian(plan: Plan, program: Program | None) -> None:
     """What the guardian gives up once the group runs. Raises OSError.
 
     It keeps what adding a tunnel needs (devices, addresses, sockets, their owners) and CAP_KILL:
@@ -120,8 +121,8 @@ def confine_guardian(plan: Plan) -> None:
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if plan.mode is Sandbox.ON:
-        sandbox_filter.load(sandbox_filter.for_guardian())
+    if program is not None and plan.mode is Sandbox.ON:
+        sandbox_filter.load(program)
 
 
 class _Sealed:

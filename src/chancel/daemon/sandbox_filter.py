@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from chancel.daemon import linux
 from chancel.daemon.linux import MachineError
@@ -30,6 +30,14 @@ _NEW_LISTENER = 1 << 3
 _KILL_PROCESS = 0x8000_0000
 _INSTRUCTION_BYTES = 8
 _BINARY_TREE = 2
+
+
+class Program(NamedTuple):
+    """A compiled filter."""
+
+    call: int
+    """The number of seccomp(2) here, so that who loads the program needs no libseccomp."""
+    instructions: bytes
 
 
 class _Program(ctypes.Structure):
@@ -53,7 +61,8 @@ def load_library() -> Any:
 def check_kernel() -> None:
     """Raise :class:`MachineError` where the kernel has no filters."""
     try:
-        _seccomp(_GET_ACTION_AVAILABLE, 0, _KILL_PROCESS.to_bytes(4, sys.byteorder))
+        action = _KILL_PROCESS.to_bytes(4, sys.byteorder)
+        linux.syscall(_own_number(), _GET_ACTION_AVAILABLE, 0, action)
     except OSError as error:
         raise MachineError(
             f"this kernel has no system call filters: {error.strerror}"
@@ -61,7 +70,7 @@ def check_kernel() -> None:
         ) from error
 
 
-def for_duty(name: str, ends: Mapping[End, Iterable[int]], *, report: bool = False) -> bytes:
+def for_duty(name: str, ends: Mapping[End, Iterable[int]], *, report: bool = False) -> Program:
     """Compile the filter of the process with duty ``name``, whose descriptors are ``ends``.
 
     ``report``: whatever isn't allowed is put to a listener (:func:`load` returns it) instead.
@@ -77,7 +86,7 @@ def for_duty(name: str, ends: Mapping[End, Iterable[int]], *, report: bool = Fal
     return compiled(filtering)
 
 
-def for_guardian() -> bytes:
+def for_guardian() -> Program:
     """Compile the filter of the guardian."""
     library = load_library()
     filtering = library.SyscallFilter(library.ALLOW)
@@ -86,15 +95,15 @@ def for_guardian() -> bytes:
     return compiled(filtering)
 
 
-def load(program: bytes, *, report: bool = False) -> int | None:
+def load(program: Program, *, report: bool = False) -> int | None:
     """Filter this process's calls from now on; ``no_new_privs`` is set. Raises OSError.
 
     With ``report`` the descriptor of the listener is returned: a call that is not allowed waits
     until the listener has answered.
     """
-    loaded = _Program(len(program) // _INSTRUCTION_BYTES, program)
+    loaded = _Program(len(program.instructions) // _INSTRUCTION_BYTES, program.instructions)
     flags = _NEW_LISTENER if report else 0
-    listener = _seccomp(_SET_MODE_FILTER, flags, bytes(loaded))
+    listener = linux.syscall(program.call, _SET_MODE_FILTER, flags, bytes(loaded))
     return listener if report else None
 
 
@@ -107,10 +116,9 @@ def call_name(number: int) -> str:
         return f"call {number}"
 
 
-def _seccomp(operation: int, flags: int, arguments: bytes) -> int:
+def _own_number() -> int:
     library = load_library()
-    number = library.resolve_syscall(library.system_arch(), "seccomp")
-    return linux.syscall(number, operation, flags, arguments)
+    return int(library.resolve_syscall(library.system_arch(), "seccomp"))
 
 
 def _arguments(call: Call, ends: Mapping[End, Iterable[int]]) -> list[list[Any]]:
@@ -134,7 +142,7 @@ def _arguments(call: Call, ends: Mapping[End, Iterable[int]]) -> list[list[Any]]
     return rules
 
 
-def compiled(filtering: Any) -> bytes:
+def compiled(filtering: Any) -> Program:
     """A filter's program, for :func:`load`. Other instruction sets than the machine's are fatal."""
     library = load_library()
     filtering.set_attr(library.Attr.CTL_OPTIMIZE, _BINARY_TREE)
@@ -143,4 +151,4 @@ def compiled(filtering: Any) -> bytes:
     with open(memory, "rb") as file:
         filtering.export_bpf(file)
         file.seek(0)
-        return file.read()
+        return Program(_own_number(), file.read())

@@ -19,6 +19,7 @@ from chancel.daemon.hot.seal import Nonces, seal_run
 from chancel.daemon.hot.tfc import filled
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lies import NeighbourLied
+from chancel.daemon.linux import untouched_memory
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import BlessRecord
@@ -63,7 +64,7 @@ class Bless:
         self._views_in, self._views_out = SlotViews(), SlotViews()
         self._target: SlotView | None = None
         self._sealed: list[Run] = []
-        self._fill = SlotView(memoryview(bytearray(self._out.slot_bytes)))
+        self._fill = SlotView(untouched_memory(self._out.slot_bytes))
         self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}

@@ -18,6 +18,7 @@ from chancel.daemon.hot.seal import Nonces
 from chancel.daemon.hot.tfc import cut_run
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lane import LaneCopy
+from chancel.daemon.linux import untouched_memory
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import NOWHERE, ConfessRecord
@@ -93,7 +94,7 @@ class Confess:
         self._views_out = SlotViews()
         self._target: SlotView | None = None
         self._opened: list[Run] = []
-        self._padded = SlotView(memoryview(bytearray(self._out.slot_bytes)))
+        self._padded = SlotView(untouched_memory(self._out.slot_bytes))
         self._packing = Packing(
             lambda: self._views_out.of(*self._out.wait_slot()),
             lambda _slot, runs: self._out.send(runs),

@@ -18,6 +18,7 @@ from chancel.daemon.hot.masking import unwrap_run
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.receive import UdpReceiver, drain, split_offers
 from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.linux import untouched_memory
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import PurgatoryRecord
@@ -52,7 +53,7 @@ class PurgatoryRx:
         self._traffic = process.writers["confess"]
         self._offers = process.writers["keeper"]
         self._views = SlotViews()
-        self._masked = SlotView(memoryview(bytearray(self._traffic.slot_bytes)))
+        self._masked = SlotView(untouched_memory(self._traffic.slot_bytes))
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._early: dict[int, InstallMask] = {}
