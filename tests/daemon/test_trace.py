@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +15,12 @@ from typing import Any
 import pytest
 
 from chancel.daemon import ctl
+from chancel.daemon.group import ANSWER_LIMIT_S, MAX_INBOX
 from chancel.daemon.lane import LaneWriter, make_lane
 from chancel.daemon.records import BlessRecord, ConfessRecord, HeavenTxRecord, KeeperRecord
 from chancel.daemon.run import Run, pack_address
 from chancel.daemon.trace import DEVICE, Trace, make_channel
-from chancel.errors import LinkClosed
+from chancel.errors import LinkClosed, LocalProtocolError
 from chancel.protocol import events
 from chancel.wire.drop import Drop
 from chancel.wire.offer import OfferState
@@ -276,3 +281,54 @@ def test_the_next_trace_ends_the_last_and_one_without_reader_ends_by_itself(
 def test_asking_for_a_trace_of_nothing() -> None:
     with pytest.raises(LinkClosed, match="nave is not running"):
         ctl.trace(Path("/nonexistent/nave.ctl"))
+
+
+def test_a_stopped_process_ends_no_group_because_somebody_wants_a_trace(
+    in_network: InNetwork, tmp: Path
+) -> None:
+    def test() -> None:
+        running = LeftOf(tmp)(1)
+        path = running.dir / "dm1.ctl"
+        os.kill(running.processes["bless"], signal.SIGSTOP)
+        for _ in range(2 * MAX_INBOX):
+            with pytest.raises(LocalProtocolError, match="bless does not answer"):
+                ctl.trace(path)
+        os.kill(running.processes["bless"], signal.SIGCONT)
+        eventually(lambda: answers_to_a_trace(path))
+        assert round_trip(1, b"x", LIMIT_S)
+        assert running.stop() == 0
+
+    in_network(test)
+
+
+def answers_to_a_trace(path: Path) -> bool:
+    try:
+        ctl.trace(path).close()
+    except LocalProtocolError:
+        return False
+    return True
+
+
+def test_a_signal_is_heard_while_a_stopped_process_is_waited_for(
+    in_network: InNetwork, tmp: Path
+) -> None:
+    def test() -> None:
+        running = LeftOf(tmp)(1)
+        os.kill(running.processes["bless"], signal.SIGSTOP)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking,
+            (tmp / "late.conf").open("w+") as file,
+        ):
+            file.write(tunnel(tmp, 2, left=True))
+            file.seek(0)
+            asking.connect(str(running.dir / "dm1.ctl"))
+            request = json.dumps({"do": "add", "name": "late.conf"}).encode()
+            socket.send_fds(asking, [request + b"\n"], [file.fileno()])
+            eventually((running.dir / "dm2.ctl").exists)
+            began = time.monotonic()
+            assert running.stop() == 0
+        assert time.monotonic() - began < ANSWER_LIMIT_S / 2
+        assert "does not answer" not in running.log()
+        assert not list(running.dir.glob("*.ctl"))
+
+    in_network(test)

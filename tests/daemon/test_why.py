@@ -112,6 +112,20 @@ ADDRESSES = {"source": "172.17.0.1", "target": "10.77.0.1"}
             " (0 datagrams came)",
         ),
         (
+            {"peer": None, "path": "unknown", "exchange": TRYING | {"trying_s": None}}
+            | {"drops_by_process": drops("confess", Drop.UNKNOWN_SPI, 3, 1.0)},
+            "not-understood",
+            "datagrams arrive and none can be opened: the peer still uses keys from before this end"
+            " was started, or both ends aren't set up alike",
+        ),
+        (
+            {"peer": None, "path": "unknown", "exchange": TRYING | {"trying_s": None}}
+            | {"drops_by_process": drops("purgatory-rx", Drop.TOO_SHORT, 1, 1.0)},
+            "peer-unknown",
+            "the peer's address is unknown and has to be learnt from its first offer"
+            " (0 datagrams came)",
+        ),
+        (
             {
                 "clock_skew_s": 43.0,
                 "drops_by_process": drops("chapel", Drop.OFFER_TIME, 4, 1.0),

@@ -170,7 +170,7 @@ def _conversation(path: Path) -> Iterator[socket.socket]:
             stream.settimeout(TIMEOUT_S)
             stream.connect(str(path))
             yield stream
-    except TimeoutError as error:
+    except (TimeoutError, BlockingIOError) as error:  # the latter: many others wait already
         raise LinkClosed(f"{name} does not answer; its processes may be stopped") from error
     except OSError as error:
         raise LinkClosed(f"{name} is not running: {error.strerror}") from error

@@ -8,6 +8,7 @@ daemon makes it.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pwd
 import socket
@@ -21,6 +22,8 @@ from chancel.daemon.config_types import ControlSocket
 from chancel.daemon.linux import MachineError
 
 BACKLOG = 16
+
+log = logging.getLogger("chancel.daemon")
 
 
 def open_metrics(directory: Path, name: str) -> tuple[Path, socket.socket]:
@@ -58,13 +61,32 @@ def open_status(control: ControlSocket) -> socket.socket:
         datagrams = _bind(control.path, socket.SOCK_DGRAM, 0o700)
         try:
             if (os.geteuid(), os.getegid()) != (owner.pw_uid, owner.pw_gid):
-                os.chown(control.path, owner.pw_uid, owner.pw_gid)
+                _give(control.path, owner.pw_uid, owner.pw_gid)
         except OSError as error:
             datagrams.close()
             control.path.unlink()
             reason = f"can't be given to {control.owner} here ({error.strerror})"
             raise OSError(error.errno, reason) from error
     return datagrams
+
+
+def remove(path: Path) -> None:
+    """Unlink a socket; one that can't be is left behind, as after a crash, and told."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("socket is left behind path=%s reason=%s", path, error.strerror)
+
+
+def _give(path: Path, uid: int, gid: int) -> None:
+    """Change the owner of the socket at ``path``, and of nothing that was put in its place."""
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise FileExistsError(errno.EEXIST, "somebody put another file there")
+        os.chown(f"/proc/self/fd/{found}", uid, gid)
+    finally:
+        os.close(found)
 
 
 def _bind(path: Path, kind: socket.SocketKind, mode: int) -> socket.socket:
@@ -76,7 +98,6 @@ def _bind(path: Path, kind: socket.SocketKind, mode: int) -> socket.socket:
     mask = os.umask(0o777 & ~mode)
     try:
         bound.bind(str(path))
-        path.chmod(mode)
     except OSError:
         bound.close()
         raise
@@ -86,10 +107,12 @@ def _bind(path: Path, kind: socket.SocketKind, mode: int) -> socket.socket:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+    """Whether somebody listens there, be it without hearing: many wait for its answer already."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as knock:
         try:
             knock.connect(str(path))
+        except BlockingIOError:
+            return True
         except OSError:
             return False
     return True

@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -24,11 +25,13 @@ from chancel.daemon.records import HeavenRxRecord
 from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.sandbox_watch import Watch
 from chancel.daemon.topology import GUARDIAN, End, Topology, Wiring
-from chancel.errors import ChancelError, LinkClosed
+from chancel.errors import ChancelError, LinkClosed, LocalProtocolError
 
 START_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 30.0
 """Generous: a machine that was paused for seconds is no broken group."""
+TRACE_LIMIT_S = 2.0
+"""A trace can do without an answer, and shorter than a client waits for its own."""
 STOP_LIMIT_S = 2.0
 HUNG_UP_LIMIT_S = 5.0
 
@@ -46,6 +49,10 @@ class GroupBroken(ChancelError):  # noqa: N818 - a state more than an error
     """A process of the group has ended or fallen silent; the group can't go on."""
 
 
+class Interrupted(ChancelError):  # noqa: N818 - as above
+    """A signal says that the group shall end, while something else was waited for."""
+
+
 class Child:
     """One process: its duty, its pid, and the link to it."""
 
@@ -56,6 +63,8 @@ class Child:
         self.link = link
         self.inbox: deque[tuple[Message, list[int]]] = deque()
         """What it said of its own accord while an answer was waited for."""
+        self.is_silent = False
+        """Whether it has yet to answer to the last trace."""
 
     def receive(self) -> None:
         """Move what waits on the link to the inbox. Raises :class:`GroupBroken`."""
@@ -91,7 +100,8 @@ class Group:
     """All children. Those that read ``bell`` and ``mtu_board`` find them here too, and the filters
     of the processes and the guardian in ``programs``.
 
-    ``watch`` has something to hear in the sandbox's mode ``log`` alone.
+    ``watch`` has something to hear in the sandbox's mode ``log`` alone. Nothing here waits any
+    longer once ``signals`` is readable.
     """
 
     def __init__(
@@ -100,10 +110,12 @@ class Group:
         makers: Mapping[str, Make],
         users: Mapping[str, Identity],
         plan: Plan,
+        signals: socket.socket,
     ) -> None:
         """Fork one process for each duty of the mode. Raises :class:`ChancelError`."""
         self.topology = topology
         self._plan = plan
+        self._signals = signals
         wiring = Wiring.make(topology)
         guardian = os.getpid()
         sys.stdout.flush()  # or each child would write it once more
@@ -130,20 +142,47 @@ class Group:
         _close_for_good(wiring)
 
     def wait_ready(self) -> None:
-        """Wait until all have given up their privileges and listen. Raises :class:`GroupBroken`."""
+        """Wait until all have given up their privileges and listen.
+
+        Raises :class:`GroupBroken` and :class:`Interrupted`.
+        """
         for name, process in self.children.items():
             self._wait_for(process, "ready", START_LIMIT_S)
             log.info("started %s (pid=%d)", name, process.pid)
 
     def tell(self, name: str, message: Message, fds: Sequence[int] = ()) -> None:
-        """Give an order and wait until it was carried out. Raises :class:`GroupBroken`."""
-        process = self.children[name]
+        """Give an order and wait until it was carried out.
+
+        Raises :class:`GroupBroken` and :class:`Interrupted`.
+        """
+        self.order(name, message, fds)
+        self._wait_for(self.children[name], "done", ANSWER_LIMIT_S)
+
+    def order(self, name: str, message: Message, fds: Sequence[int] = ()) -> None:
+        """Give an order. Raises :class:`GroupBroken`."""
         try:
-            process.link.send(message, fds)
+            self.children[name].link.send(message, fds)
         except LinkClosed as error:
             self.check()
             raise GroupBroken(f"{name} does not listen") from error
-        self._wait_for(process, "done", ANSWER_LIMIT_S)
+
+    def trace(self, names: Sequence[str], fd: int) -> None:
+        """Have processes write to ``fd`` what they do. Others wait meanwhile, so not for long.
+
+        Raises :class:`LocalProtocolError` where one doesn't answer, and as :meth:`tell` does.
+        """
+        processes = [self.children[name] for name in names]
+        for process in processes:
+            process.receive()
+            process.is_silent &= process.take("tracing") is None
+        _refuse_silent(processes)
+        for process in processes:
+            self.order(process.name, {"do": "trace"}, [fd])
+        deadline = time.monotonic() + TRACE_LIMIT_S
+        for process in processes:
+            left_s = max(0.0, deadline - time.monotonic())
+            process.is_silent = not self._hears(process, "tracing", left_s)
+        _refuse_silent(processes)
 
     def tell_control(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Tell control something that needs no confirmation."""
@@ -176,9 +215,15 @@ class Group:
         self.children.clear()
 
     def _wait_for(self, process: Child, key: str, limit_s: float) -> None:
+        if not self._hears(process, key, limit_s):
+            raise GroupBroken(f"{process.name} does not answer")
+
+    def _hears(self, process: Child, key: str, limit_s: float) -> bool:
+        """Wait for a message with this key; whether it came in time."""
         deadline = time.monotonic() + limit_s
         poll = select.poll()
         poll.register(process.link.fileno(), select.POLLIN)
+        poll.register(self._signals, select.POLLIN)
         for other in self.children.values():
             poll.register(other.pidfd, select.POLLIN)
         for listener in self.watch.listeners:
@@ -188,11 +233,13 @@ class Group:
             if (sent := process.take("listener")) is not None:
                 self._listen(process, sent[1], poll)
             if process.take(key) is not None:
-                return
+                return True
             self.check()
             if time.monotonic() > deadline:
-                raise GroupBroken(f"{process.name} does not answer")
+                return False
             for fd, _ in poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+                if fd == self._signals.fileno():
+                    raise Interrupted(f"told to end while {process.name} was waited for")
                 if fd in self.watch.listeners:
                     self.watch.answer(fd)
 
@@ -202,6 +249,13 @@ class Group:
             raise GroupBroken(f"{process.name} lies: nobody asked it for a listener")
         self.watch.add(fds[0], process.name)
         poll.register(fds[0], select.POLLIN)
+
+
+def _refuse_silent(processes: Sequence[Child]) -> None:
+    """Raise :class:`LocalProtocolError` if one of them owes the answer to a trace."""
+    silent = ", ".join(process.name for process in processes if process.is_silent)
+    if silent:
+        raise LocalProtocolError(f"{silent} does not answer (expected no stopped process)")
 
 
 def _has_ended(pidfd: int, wait_s: float = 0.0) -> bool:

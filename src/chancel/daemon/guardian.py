@@ -29,7 +29,7 @@ from chancel.daemon.child import Make
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
 from chancel.daemon.device_setup import SetUp
-from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Message
+from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Interrupted, Message
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import MachineError
 from chancel.daemon.loop import Loop
@@ -88,7 +88,8 @@ def serve(
     plan = sandbox.prepare(confinement, configs)
     gc.freeze()
     with _signals() as signals, SetUp(configs, cell) as setup:
-        group = Group(topology.of(configs[0].mode), makers, users_of(configs, makers), plan)
+        users = users_of(configs, makers)
+        group = Group(topology.of(configs[0].mode), makers, users, plan, signals)
         guardian = Guardian(group, runtime_dir, signals, plan, cell)
         try:
             group.wait_ready()
@@ -98,6 +99,8 @@ def serve(
             notify(READY)
             up()
             return guardian.serve()
+        except Interrupted:
+            return 0
         finally:
             notify(STOPPING)
             group.end(STOP_LIMIT_S)
@@ -202,7 +205,7 @@ class Guardian:
         for tunnel in self._tunnels.values():
             tunnel.close()
         if self._metrics is not None:
-            self._metrics.unlink(missing_ok=True)
+            ctl_socket.remove(self._metrics)
 
     def add(self, config: TunnelConfig, setup: SetUp) -> Tunnel:
         """Open what the tunnel needs and hand it to the duties. Raises :class:`ChancelError`."""
@@ -270,7 +273,7 @@ class Guardian:
             results: list[int] = []
             try:
                 results = self._obey(request, fds)
-            except GroupBroken:
+            except (GroupBroken, Interrupted):
                 raise
             except ChancelError as error:
                 answer |= {"ok": False, "error": str(error)}
@@ -315,12 +318,12 @@ class Guardian:
     def _trace(self) -> int:
         """Have each process tell what it does; returns the descriptor to read that from."""
         reading, writing = make_channel()
-        with writing:
-            for name in self._group.topology.duties:
-                if name != "control":  # carries nothing, and sees what it tells in the boards
-                    self._group.tell(name, {"do": "trace"}, [writing.fileno()])
-        self._told.log(log, logging.INFO, "trace", time.monotonic(), "trace began")
-        return reading.detach()
+        # Control carries nothing, and sees what it tells in the boards.
+        traced = [name for name in self._group.topology.duties if name != "control"]
+        with reading, writing:
+            self._group.trace(traced, writing.fileno())
+            self._told.log(log, logging.INFO, "trace", time.monotonic(), "trace began")
+            return reading.detach()
 
     def _adopt_mtus(self) -> None:
         """heaven-rx has found out what a path carries, and rang."""

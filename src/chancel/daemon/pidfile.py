@@ -11,7 +11,6 @@ tunnels are up.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -60,10 +59,15 @@ class PidFile:
             ) from error
 
     def remove(self) -> None:
-        """Unlink the file, unless somebody put another one there, and let go of it."""
-        with contextlib.suppress(OSError):
+        """Unlink the file, unless somebody put another one there, and let go of it.
+
+        One that can't be unlinked is left behind, as after a crash, and told.
+        """
+        try:
             if _is_at(self._fd, self._path):
                 self._path.unlink()
+        except OSError as error:
+            log.warning("pid file is left behind path=%s reason=%s", self._path, error.strerror)
         os.close(self._fd)
 
 

@@ -122,6 +122,8 @@ class Process:
                 del self._names[message["tunnel"]]
             case "trace":
                 self._begin_trace(fds[0])
+                self.guardian.send({"tracing": True})
+                return
             case "stop":
                 self.loop.stop()
             case other:

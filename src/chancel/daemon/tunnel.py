@@ -63,11 +63,11 @@ class Tunnel:
     ) -> Tunnel:
         ctl_path = places.control_socket(runtime_dir, config.instance)
         ctl = descriptors.enter_context(ctl_socket.open_ctl(ctl_path))
-        files.callback(ctl_path.unlink, missing_ok=True)
+        files.callback(ctl_socket.remove, ctl_path)
         status = None
         if config.control is not None:
             status = descriptors.enter_context(ctl_socket.open_status(config.control))
-            files.callback(config.control.path.unlink, missing_ok=True)
+            files.callback(ctl_socket.remove, config.control.path)
         pidfile = None
         if config.pidfile is not None:
             pidfile = PidFile.claim(config.pidfile)

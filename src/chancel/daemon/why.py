@@ -150,9 +150,7 @@ def _cannot_send(tunnel: Tunnel) -> Finding | None:
 
 
 def _peer_unknown(tunnel: Tunnel) -> Finding | None:
-    if tunnel["peer"] is not None or _hears(tunnel):
-        return None
-    if _rejected(tunnel):
+    if tunnel["peer"] is not None or _hears(tunnel) or _rejected(tunnel) >= SEVERAL:
         return None
     return Finding(
         "peer-unknown",
@@ -190,6 +188,21 @@ def _wrong_secret(tunnel: Tunnel) -> Finding | None:
         "wrong-secret",
         "offers arrive and none is authentic: the two ends have different secrets or flocks",
         "compare the secret files (sha256sum) and the cathedral_flock lines of both ends",
+    )
+
+
+def _not_opened(tunnel: Tunnel) -> Finding | None:
+    """The peer has to call, and all that comes is something else."""
+    if tunnel["mode"] != "tunnel" or tunnel["peer"] is not None or _hears(tunnel):
+        return None
+    if _offer_came(tunnel) or _rejected(tunnel) < SEVERAL:
+        return None
+    return Finding(
+        "not-understood",
+        "datagrams arrive and none can be opened: the peer still uses keys from before this end was"
+        " started, or both ends aren't set up alike",
+        "wait half a minute: then the peer asks for new keys; after that compare the secret files,"
+        " and the shroud, profile and mode lines of both ends",
     )
 
 
@@ -261,6 +274,7 @@ _CAUSES: tuple[Rule, ...] = (
     _peer_unknown,
     _clock,
     _wrong_secret,
+    _not_opened,
     _no_answer,
     _one_sided,
     _no_traffic,
