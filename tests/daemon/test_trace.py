@@ -42,12 +42,12 @@ class Reader:
     def __init__(self) -> None:
         self.end, writing = make_channel()
         self.end.settimeout(LIMIT_S)
-        self.is_off = False
+        self.offs = 0
         self.trace = Trace("bless", writing.detach(), NAMES, self._off)
         assert self.lines()[0]["event"] == "begin"
 
     def _off(self) -> None:
-        self.is_off = True
+        self.offs += 1
         self.trace.close()
 
     def lines(self) -> list[Line]:
@@ -167,7 +167,7 @@ def test_a_reader_that_sleeps_is_not_waited_for_and_hears_what_it_missed(reader:
 def test_a_reader_that_went_away_ends_it(reader: Reader) -> None:
     reader.end.close()
     reader.trace.hop(DEVICE, [Run(1, 0, 1, 100, 100, 0)])
-    assert reader.is_off
+    assert reader.offs == 1
 
 
 def test_a_lane_that_nobody_watches_calls_nobody() -> None:
@@ -181,6 +181,21 @@ def test_a_lane_that_nobody_watches_calls_nobody() -> None:
         writer.send(runs)
         ends.reader.send(ends.reader.recv(1000)[:1])
     assert seen == [runs]
+
+
+def test_a_batch_without_packets_is_nothing_to_tell(reader: Reader) -> None:
+    """An empty message would read as the end of the trace."""
+    reader.trace.hop("purgatory-tx", [])
+    reader.trace.hop("purgatory-tx", [Run(1, 0, 1, 100, 100, 0)])
+    assert [line["event"] for line in reader.lines()] == ["hop"]
+
+
+def test_what_is_told_after_the_reader_has_gone_goes_nowhere(reader: Reader) -> None:
+    """Several events may come at once; a call on a closed descriptor would end the process."""
+    reader.end.close()
+    for spi in range(3):
+        reader.trace.event(1, events.SendKeyInstalled(Spi(spi)))
+    assert reader.offs == 1
 
 
 class Listener:

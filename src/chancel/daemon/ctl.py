@@ -47,6 +47,11 @@ class Group:
         """The name of its socket, without the suffix."""
         return _name(self.socket)
 
+    @property
+    def pid(self) -> int:
+        """The process id of its guardian."""
+        return int(self.answer["group"]["pid"])
+
     def knows(self, name: str) -> bool:
         """Whether the group itself, or one of its tunnels, has this name."""
         return name == self.name or any(
@@ -90,9 +95,12 @@ def survey(directory: Path) -> Survey:
         if any(group.knows(_name(path)) for group in groups):
             continue
         try:
-            groups.append(Group(path, ask(path, {"do": "status"})))
+            found = Group(path, ask(path, {"do": "status"}))
         except LinkClosed as closed:
             silent.append(str(closed))
+            continue
+        if all(found.pid != group.pid for group in groups):  # a tunnel may be joining right now
+            groups.append(found)
     return Survey(directory, tuple(groups), tuple(silent))
 
 
@@ -116,7 +124,7 @@ def enter(group: Path) -> list[int]:
 
 def stop(group: Path) -> None:
     """End a group, and wait until nothing of it is left."""
-    guardian = os.pidfd_open(ask(group, {"do": "status"})["group"]["pid"])
+    guardian = os.pidfd_open(Group(group, ask(group, {"do": "status"})).pid)
     try:
         ask(group, {"do": "stop"})
         if not select.select([guardian], [], [], TIMEOUT_S)[0]:

@@ -120,6 +120,8 @@ class Trace:
         return line | fields
 
     def _write(self, lines: Sequence[Line]) -> None:
+        if not lines or self._socket.fileno() < 0:
+            return  # an empty message would read as the end; after ours, others still tell us things
         if self._lost:
             lines = [self._line("lost", None, lines=self._lost), *lines]
         try:
