@@ -121,7 +121,7 @@ class Trace:
 
     def _write(self, lines: Sequence[Line]) -> None:
         if not lines or self._socket.fileno() < 0:
-            return  # an empty message would read as the end; after ours, others still tell us things
+            return  # empty, it would read as the end; and things are told even after the end
         if self._lost:
             lines = [self._line("lost", None, lines=self._lost), *lines]
         try:
