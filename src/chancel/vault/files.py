@@ -19,9 +19,9 @@ SECRET_BYTES = 32
 
 _FLAGS = (
     os.O_RDONLY
-    | os.O_CLOEXEC
-    | os.O_NOFOLLOW
-    | os.O_NONBLOCK  # opening a pipe must not wait for its writer
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for its writer
 )
 
 
@@ -45,8 +45,13 @@ def load_secret(path: Path, size: int = SECRET_BYTES) -> Secret:
 
     The file must be regular and not a symbolic link, belong to root or to us, give no rights to
     group or others, and lie in a directory where not everyone can replace it. Raises
-    ``VaultError`` otherwise, and if it has less than ``size`` bytes or can't be read.
+    ``VaultError`` otherwise, and if it has less than ``size`` bytes or can't be read. So it does on
+    systems that have no such owners and rights.
     """
+    if not hasattr(os, "geteuid"):
+        raise VaultError(
+            f"{path}: this system doesn't say who can read a file: hand over the bytes instead"
+        )
     buffer = bytearray(size)
     try:
         _refuse_open_directory(path.parent)
