@@ -3,7 +3,8 @@
 Two ends with different behaviours understand each other: each value only decides what an end does
 with what it knows. ``CHANCEL`` is ours. ``REFERENCE`` is what the reference daemon does, faults
 included, so that simulations and tests can put it on the other side; ``REFERENCE_0_9`` is its
-release 0.9.20.
+release 0.9.20. ``KYRKA`` is what the reference's library does, and ``LIBRARY`` what our module of
+the same name does: the same as far as a program can see, without the states that end in silence.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ class Behaviour:
     """For how long a replaced receive key still opens packets that were under way."""
     receive_key_limit_s: float | None
     """The age at which a receive key is erased, in use or not."""
+    receive_keys: int
+    """Receive keys kept at once. With a single one, a new key replaces the old at once."""
+    limit_slack: int
+    """By how many packets, or seconds, a receive key must exceed its limit before another exchange
+    starts; 0 where reaching it is enough."""
 
+    step_when_woken: bool
+    """Whether offers leave only when the exchange is woken, and a wake does one thing: it starts an
+    exchange, or transmits, or ends one."""
+    end_with_last_transmission: bool
+    """Whether an exchange ends with its last transmission, instead of an interval later."""
     answer_at_once: bool
     """Whether the peer's complete key is answered at once instead of at the next transmission."""
     answer_repeated_key: bool
@@ -46,13 +57,23 @@ class Behaviour:
     """Whether a key of another instance of the peer replaces a running exchange."""
     resync_on_wrong_spi: bool
     """Whether an answer to a key that we no longer offer makes an exchange begin anew."""
+    resync_unanswered: bool
+    """Whether it does so even before the peer's key is complete and answered."""
+    resync_delay_s: float
+    """How long after that the new exchange begins."""
     restart_on_new_spi: bool
     """Whether a new key of the same peer makes an exchange begin anew (section 7.5)."""
     settle_s: float
     """The age below which an exchange isn't given up for what the peer may have sent before it
     could see it."""
+    pause_after_failures: bool
+    """Whether there is a pause after some failed exchanges, rather than always another one."""
     pause_only_when_silent: bool
     """Whether the pause after failed exchanges is left out while the peer is evidently alive."""
+    watch_peer: bool
+    """Whether the peer's silence matters: it starts an exchange, and in the end erases all keys."""
+    watch_clock: bool
+    """Whether a jump of the wall clock makes us another instance (section 7.5)."""
     renew_id_when_giving_up: bool
     """Whether we are another instance to the peer once we have erased all keys: a peer that ignores
     keys of the same instance, as the reference may, then takes part in the next exchange."""
@@ -85,6 +106,10 @@ CHANCEL: Final = Behaviour(
     keep_window_on_promotion=True,
     straggler_s=10.0,
     receive_key_limit_s=3620.0,
+    receive_keys=8,
+    limit_slack=0,
+    step_when_woken=False,
+    end_with_last_transmission=False,
     answer_at_once=True,
     answer_repeated_key=True,
     late_answer_interval_s=5.0,
@@ -94,9 +119,14 @@ CHANCEL: Final = Behaviour(
     discard_mixed_fragments=True,
     notice_restart=True,
     resync_on_wrong_spi=True,
+    resync_unanswered=True,
+    resync_delay_s=0.0,
     restart_on_new_spi=True,
     settle_s=4.0,
+    pause_after_failures=True,
     pause_only_when_silent=True,
+    watch_peer=True,
+    watch_clock=True,
     renew_id_when_giving_up=True,
     refuse_repeated_offers=True,
     announce_ahead_s=5.0,
@@ -107,6 +137,10 @@ REFERENCE: Final = Behaviour(
     keep_window_on_promotion=False,
     straggler_s=0.0,
     receive_key_limit_s=None,
+    receive_keys=2,
+    limit_slack=0,
+    step_when_woken=False,
+    end_with_last_transmission=False,
     answer_at_once=False,
     answer_repeated_key=False,
     late_answer_interval_s=None,
@@ -116,9 +150,14 @@ REFERENCE: Final = Behaviour(
     discard_mixed_fragments=False,
     notice_restart=True,
     resync_on_wrong_spi=True,
+    resync_unanswered=True,
+    resync_delay_s=0.0,
     restart_on_new_spi=False,
     settle_s=0.0,
+    pause_after_failures=True,
     pause_only_when_silent=False,
+    watch_peer=True,
+    watch_clock=True,
     renew_id_when_giving_up=False,
     refuse_repeated_offers=False,
     announce_ahead_s=0.0,
@@ -128,3 +167,27 @@ REFERENCE_0_9: Final = dataclasses.replace(
     REFERENCE, notice_restart=False, resync_on_wrong_spi=False
 )
 """Release 0.9.20 of the reference, where it differs beyond its protocol (section 15)."""
+
+KYRKA: Final = dataclasses.replace(
+    REFERENCE,
+    receive_keys=1,
+    limit_slack=1,
+    step_when_woken=True,
+    end_with_last_transmission=True,
+    resync_unanswered=False,
+    resync_delay_s=5.0,
+    pause_after_failures=False,
+    watch_peer=False,
+    watch_clock=False,
+)
+"""The reference's library. It reads a clock of whole seconds; what it does about silence is the
+program's business."""
+
+LIBRARY: Final = dataclasses.replace(
+    KYRKA,
+    transmit_while_peer_uses_key=True,
+    retry_unfinished=True,
+    discard_mixed_fragments=True,
+    refuse_repeated_offers=True,
+)
+"""Our module ``libkyrka``."""

@@ -110,7 +110,7 @@ class Exchange:
         self._offers = Correspondence(
             suite, secret, flocks, self._events, now, profile=profile, behaviour=behaviour
         )
-        self._live = Liveness(profile)
+        self._live = Liveness(profile, behaviour)
         self._schedule = Schedule(self._live, profile, behaviour)
         self._answers = Answers(self._live, profile, behaviour)
         self._jumps = JumpDetector(now, wall)
@@ -152,7 +152,8 @@ class Exchange:
                 self._on_ciphertext(offer, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
-        self._do_due(now, wall)
+        if not self._behaviour.step_when_woken:
+            self._do_due(now, wall)
 
     def report(self, report: ReceiveReport, now: float) -> None:
         """Take what the Opener saw. May come late, and as often as anybody likes."""
@@ -255,9 +256,11 @@ class Exchange:
         if handshake is None:
             raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
         if offer.body.spi != handshake.own.spi:
+            if handshake.state is State.OFFERED and not self._behaviour.resync_unanswered:
+                raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
             if self._behaviour.resync_on_wrong_spi and handshake.settled(now):
                 self._step(handshake, Step.END, Outcome.ABANDONED)
-                self._schedule.resync()
+                self._schedule.resync(now)
             raise RemoteProtocolError(Drop.OFFER_WRONG_SPI)
         if self._answers.key_arrived() and self._behaviour.answer_at_once:
             self._send(self._answers.to_send, now, wall)
@@ -295,7 +298,7 @@ class Exchange:
     def _check_clock(self, now: float, wall: float) -> None:
         self._now = now
         jump_s = self._jumps.advance(now, wall)
-        if jump_s < self._profile.clock_jump_s:
+        if jump_s < self._profile.clock_jump_s or not self._behaviour.watch_clock:
             return
         self._events.append(ClockJumped(jump_s))
         self._live.hold(now + self._profile.clock_jump_hold_s)
@@ -320,10 +323,12 @@ class Exchange:
     def _do_due(self, now: float, wall: float) -> None:
         if now >= self._live.dead_at():
             self._give_up_peer(now)
-        handshake = self._handshake
+        handshake, one_step = self._handshake, self._behaviour.step_when_woken
         if handshake is not None and now >= handshake.transmit_at():
             self._transmit(handshake, now, wall)
-        if self._handshake is None and self._start_if_due(now):
+            if one_step:
+                return
+        if self._handshake is None and self._start_if_due(now) and not one_step:
             self._do_due(now, wall)
         if self._sends_no_answer() and now >= self._answers.repeat_at():
             self._send(self._answers.to_send, now, wall)
@@ -349,8 +354,7 @@ class Exchange:
 
     def _transmit(self, handshake: Handshake, now: float, wall: float) -> None:
         if handshake.transmissions_left == 0:
-            self._schedule.expired(handshake.state in (State.ANSWERED, State.USED))
-            self._step(handshake, Step.END, Outcome.EXPIRED)
+            self._expire(handshake)
             return
         for kind in handshake.transmission(now):
             if kind is OfferState.PK:
@@ -358,6 +362,12 @@ class Exchange:
                 self._answers.key_sent()
             else:
                 self._send(self._answers.to_send, now, wall)
+        if handshake.transmissions_left == 0 and self._behaviour.end_with_last_transmission:
+            self._expire(handshake)
+
+    def _expire(self, handshake: Handshake) -> None:
+        self._schedule.expired(handshake.state in (State.ANSWERED, State.USED))
+        self._step(handshake, Step.END, Outcome.EXPIRED)
 
     def _send(self, content: OwnKey | Answer | None, now: float, wall: float) -> None:
         if content is None:

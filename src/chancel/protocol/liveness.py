@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from chancel.protocol.behaviour import Behaviour
 from chancel.protocol.events import Reason
 from chancel.protocol.messages import ReceiveReport
 from chancel.protocol.profile import Profile
@@ -21,8 +22,9 @@ _KEPT_SPIS = 16
 class Liveness:
     """The newest report, read with what we know ourselves."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, behaviour: Behaviour) -> None:
         self._profile = profile
+        self._behaviour = behaviour
         self._report = _NOTHING
         self._alive_at = -math.inf
         self._offer_at = -math.inf
@@ -88,7 +90,7 @@ class Liveness:
 
     def dead_at(self) -> float:
         """When the peer is given up; infinite without a receive key."""
-        if not self.has_key:
+        if not (self.has_key and self._behaviour.watch_peer):
             return math.inf
         return max(self._silent_since() + self._profile.dead_peer_s, self._dead_hold_until)
 
@@ -100,12 +102,14 @@ class Liveness:
         """When the next exchange must start, and why (protocol section 7.4)."""
         if not self.has_key:
             return -math.inf, Reason.NO_KEYS
-        if self._report.packets >= self._profile.rekey_packets:
+        slack = self._behaviour.limit_slack
+        if self._report.packets >= self._profile.rekey_packets + slack:
             return -math.inf, Reason.PACKETS
-        return min(
-            (self._silent_since() + self._profile.heartbeat_timeout_s, Reason.HEARTBEAT_TIMEOUT),
-            (self._report.installed_at + self._profile.rekey_age_s, Reason.AGE),
-        )
+        old = (self._report.installed_at + self._profile.rekey_age_s + slack, Reason.AGE)
+        if not self._behaviour.watch_peer:
+            return old
+        silent_at = self._silent_since() + self._profile.heartbeat_timeout_s
+        return min((silent_at, Reason.HEARTBEAT_TIMEOUT), old)
 
     def _silent_since(self) -> float:
         return self._alive_at if self._alive_at > -math.inf else self._report.installed_at

@@ -19,7 +19,7 @@ class Schedule:
         self._behaviour = behaviour
         self._failures = 0
         self._paused_until = -math.inf
-        self._resync = False
+        self._resync_at = math.inf
         self._unfinished = False
 
     def start_at(self) -> float:
@@ -31,12 +31,13 @@ class Schedule:
         if now < self.start_at():
             return None
         _, reason = self._next()
-        if self._failures >= self._profile.failures_before_pause:
+        failed = self._failures >= self._profile.failures_before_pause
+        if failed and self._behaviour.pause_after_failures:
             self._failures = 0
             if not (self._behaviour.pause_only_when_silent and self._live.evident(now)):
                 self._paused_until = now + self._profile.pause_s
                 return None
-        self._resync = False
+        self._resync_at = math.inf
         return reason
 
     def succeeded(self) -> None:
@@ -51,12 +52,13 @@ class Schedule:
             self._unfinished |= only_receive_key
 
     def ended(self) -> None:
-        """Any end of an exchange ends a pause, too."""
+        """Any end of an exchange ends a pause, too, and settles what another was wanted for."""
         self._paused_until = -math.inf
+        self._resync_at = math.inf
 
-    def resync(self) -> None:
-        """The peer answers an exchange that we gave up: another must start."""
-        self._resync = True
+    def resync(self, now: float) -> None:
+        """The peer answers an exchange that we gave up: another must start, and none before it."""
+        self._resync_at = now + self._behaviour.resync_delay_s
 
     def erased(self) -> None:
         """All keys are erased."""
@@ -64,8 +66,8 @@ class Schedule:
         self._paused_until = -math.inf
 
     def _next(self) -> tuple[float, Reason]:
-        if self._resync:
-            return -math.inf, Reason.RESYNC
+        if self._resync_at < math.inf:
+            return self._resync_at, Reason.RESYNC
         if self._unfinished and self._live.has_key:
             return -math.inf, Reason.UNFINISHED
         return self._live.rekey_at()

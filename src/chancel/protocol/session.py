@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
+import operator
 from collections import Counter, deque
+from collections.abc import Sequence
 
 from chancel.crypto.kdf import peer_shroud_key
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.base_keys import SecretSource
-from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.encapsulation import Encapsulation
 from chancel.protocol.events import MAX_EVENTS, Event, PathChanged, PeerUnresponsive
 from chancel.protocol.exchange import Exchange
@@ -21,83 +22,33 @@ from chancel.protocol.messages import EraseKeys, InstallSendKey
 from chancel.protocol.opening import Opened, Opener
 from chancel.protocol.path import Path
 from chancel.protocol.pilgrim import Pilgrim
-from chancel.protocol.profile import CURRENT, Profile
+from chancel.protocol.session_types import SessionSettings, SessionStatus
 from chancel.protocol.shrine import Shrine
 from chancel.protocol.shroud import Shroud
-from chancel.protocol.states import State
 from chancel.protocol.tfc import Tfc
 from chancel.protocol.traffic import Sealer
-from chancel.vault.secret import Secret
+from chancel.protocol.uncopied import Uncopied
 from chancel.wire.datagram import Kind, classify_untrusted
 from chancel.wire.drop import Drop
 from chancel.wire.grace import Heartbeat, MtuAck, MtuProbe
 from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER
-from chancel.wire.types import NO_FLOCKS, Address, Buffer, Flocks
+from chancel.wire.types import Address, Buffer
+
+__all__ = ["Session", "SessionSettings", "SessionStatus"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """What a tunnel end is configured with.
-
-    ``peer`` is the initial address, or ``None`` (``peer auto``) to wait for the peer. ``mtu`` is
-    the largest inner packet in bytes, or the largest allowed one where ``mtu_discovery`` is on.
-    ``spi_prefix`` (16 bit), unless 0, heads every SPI that we choose. A pilgrim (one-way sender)
-    needs a ``peer``; it and a shrine (one-way receiver) have a fixed MTU.
-
-    ``shroud`` masks every datagram, as does ``encapsulation`` with a key of its own (32 bytes), the
-    mask of release 0.9.20; ``tfc`` gives all of them one size and needs a fixed MTU. The peer needs
-    the same of each.
-    """
-
-    peer: Address | None
-    mtu: int = CURRENT.mtu_maximum
-    mtu_discovery: bool = False
-    flocks: Flocks = NO_FLOCKS
-    spi_prefix: int = 0
-    profile: Profile = CURRENT
-    behaviour: Behaviour = CHANCEL
-    mode: Mode = Mode.TUNNEL
-    shroud: bool = False
-    tfc: bool = False
-    encapsulation: Secret | None = None
-
-    @property
-    def masked(self) -> bool:
-        """Whether there is a mask on every datagram."""
-        return self.shroud or self.encapsulation is not None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """A snapshot for people. SPIs are 0 and ages ``None`` without a key; seconds throughout."""
-
-    peer: Address | None
-    exchange: State
-    send_spi: int
-    send_age_s: float | None
-    send_packets: int
-    receive_spi: int
-    receive_age_s: float | None
-    receive_packets: int
-    alive_age_s: float | None
-    """Since the last authentic packet."""
-    heartbeat_age_s: float | None
-    """Since the peer's last heartbeat."""
-    mtu: int
-    clock_skew_s: float | None
-    """The peer's wall clock minus ours; positive means that ours is behind."""
-    drops: dict[Drop, int]
-
-
-class Session:
+class Session(Uncopied):
     """One tunnel end. Feed it, drain it, and wake it when it wants to be woken.
 
-    Nothing that arrives makes it raise: what is refused is counted in :attr:`drops`.
+    Nothing that arrives makes it raise: what is refused is counted in :attr:`drops`. The calls for
+    batches do what the same calls one by one would do, faster. In a forked child nothing can be
+    sent: ``LocalProtocolError``.
     """
 
     def __init__(
         self, settings: SessionSettings, suite: Suite, secret: SecretSource, now: float, wall: float
     ) -> None:
+        super().__init__()
         profile, behaviour, flocks = settings.profile, settings.behaviour, settings.flocks
         if settings.mode is Mode.SHRINE:
             behaviour = behaviour.one_way()
@@ -137,6 +88,35 @@ class Session:
         parts = (self._sealer, self._opener, self._graces, self._keeper)
         return sum((part.drops for part in parts), self._own_drops.copy())
 
+    @property
+    def peer(self) -> Address | None:
+        """Where the peer is; ``None`` where that is unknown."""
+        return self._path.address
+
+    @property
+    def heard(self) -> bool:
+        """Whether any authentic packet has come yet."""
+        return self._opener.report().alive_at is not None
+
+    @property
+    def mtu(self) -> int:
+        """The MTU in force, in bytes: what was configured, or found out since."""
+        return self._graces.mtu
+
+    @property
+    def mtu_limit(self) -> int:
+        """The largest payload that is ever sent, in bytes."""
+        return self._settings.mtu
+
+    def is_up(self, now: float) -> bool:
+        """Whether there are keys for both directions, and a packet given now would leave."""
+        return (
+            self._opener.active is not None
+            and self._path.address is not None
+            and (self._mask is not None or not self._settings.masked)
+            and self._sealer.left(now) > 0
+        )
+
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         """Take one untrusted datagram."""
         try:
@@ -148,22 +128,42 @@ class Session:
             return
         if kind is Kind.OFFER:
             self._keeper.receive(datagram, source, now, wall)
+            self._settle(now)
         else:
             self._receive_traffic(datagram, source, now)
-            keeper_at = self._keeper.wake_at()
-            if keeper_at is not None and keeper_at <= now:
-                self._keeper.wake(now, wall)
-        self._settle(now)
+            self._attend(now, wall)
+
+    def receive_batch(
+        self, batch: Sequence[tuple[Buffer, Address]], now: float, wall: float
+    ) -> None:
+        """Take untrusted datagrams with their sources, in order of arrival."""
+        if self._settings.masked:
+            for datagram, source in batch:
+                self.receive(datagram, source, now, wall)
+            return
+        for source, group in itertools.groupby(batch, operator.itemgetter(1)):
+            self._receive_group([datagram for datagram, _ in group], source, now, wall)
 
     def send(self, payload: Buffer, now: float) -> bool:
         """Seal one inner packet and queue its datagram; ``False`` (counted) if that can't be."""
-        if len(payload) > self._settings.mtu:
+        if len(payload) > self.mtu_limit:
             self._own_drops[Drop.SEND_TOO_LARGE] += 1
             return False
         return self._send(payload, NEXT_INNER, now)
 
+    def send_batch(self, payloads: Sequence[Buffer], now: float) -> int:
+        """Seal inner packets in this order; how many, without those counted as dropped."""
+        sealed = 0
+        if self._path.address is not None and max(map(len, payloads), default=0) <= self.mtu_limit:
+            whole = payloads if self._tfc is None else [self._tfc.fill(each) for each in payloads]
+            datagrams = self._sealer.seal_run(whole, NEXT_INNER, now)
+            self._queue(datagrams)
+            sealed = len(datagrams)
+        return sealed + sum(self.send(payload, now) for payload in payloads[sealed:])
+
     def datagrams(self) -> list[tuple[bytes, Address]]:
         """Drain what is to be sent, and where to."""
+        self.check_process()
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
@@ -212,6 +212,29 @@ class Session:
             drops=dict(self.drops),
         )
 
+    def _receive_group(
+        self, datagrams: list[Buffer], source: Address, now: float, wall: float
+    ) -> None:
+        """Datagrams from one address: runs of ordinary packets as one, all else one by one."""
+        while datagrams:
+            payloads = self._opener.open_run_untrusted(datagrams, now)
+            if payloads:
+                self._observe(source, now)
+                self._take_inner_untrusted(payloads)
+                self._keeper.report(self._opener.report(), now)
+                self._attend(now, wall)
+            rest = datagrams[len(payloads) :]
+            if rest:
+                self.receive(rest[0], source, now, wall)
+            datagrams = rest[1:]
+
+    def _attend(self, now: float, wall: float) -> None:
+        """After traffic: let the keeper do what is due because of it, and carry over."""
+        keeper_at = self._keeper.wake_at()
+        if keeper_at is not None and keeper_at <= now:
+            self._keeper.wake(now, wall)
+        self._settle(now)
+
     def _receive_traffic(self, datagram: Buffer, source: Address, now: float) -> None:
         try:
             opened = self._opener.open_untrusted(datagram, now)
@@ -228,8 +251,7 @@ class Session:
     def _take_untrusted(self, opened: Opened, now: float) -> None:
         """Take an authentic payload. Raises ``RemoteProtocolError`` for one without sense."""
         if opened.next_ == NEXT_INNER:
-            tfc = self._tfc
-            self._incoming.append(tfc.cut_untrusted(opened.payload) if tfc else opened.payload)
+            self._take_inner_untrusted([opened.payload])
             return
         match self._settings.profile.graces.decode_untrusted(opened.payload):
             case Heartbeat():
@@ -238,6 +260,18 @@ class Session:
                 self._graces.probe_received(size)
             case MtuAck(size):
                 self._graces.ack_received(size, now)
+
+    def _take_inner_untrusted(self, payloads: list[bytes]) -> None:
+        """Take authentic inner packets; where all have one size, only what is packet in them."""
+        tfc = self._tfc
+        if tfc is None:
+            self._incoming += payloads
+            return
+        for payload in payloads:
+            try:
+                self._incoming.append(tfc.cut_untrusted(payload))
+            except RemoteProtocolError as error:
+                self._own_drops[error.reason] += 1
 
     def _observe(self, source: Address, at: float) -> None:
         if self._path.observe(source, at):

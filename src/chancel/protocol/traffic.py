@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+import struct
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from chancel.crypto.suite import Aead, Suite
 from chancel.protocol.messages import Command, EraseKeys, InstallSendKey, SendReport
 from chancel.protocol.profile import CURRENT, Profile
+from chancel.protocol.uncopied import Uncopied
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import (
     FIRST_PACKET_NUMBER,
@@ -19,6 +23,10 @@ from chancel.wire.traffic import (
     numbered,
 )
 from chancel.wire.types import Buffer, Flocks, Salt, Spi
+
+_NUMBERS = struct.Struct("!IQ")
+"""Sequence and packet number in a header; its last eight bytes are those of the nonce, too."""
+_LOW_32 = 0xFFFF_FFFF
 
 
 class Reservation(NamedTuple):
@@ -45,15 +53,16 @@ class _SendKey:
     last_at: float | None = None
 
 
-class Sealer:
+class Sealer(Uncopied):
     """Seals packets under the newest key.
 
     A new key replaces the old one at once. A key that is too old, or out of packet numbers, is
     thrown away when the next packet is about to be sealed. ``drops`` counts packets that had no
-    key.
+    key. In a forked child everything that seals raises ``LocalProtocolError``.
     """
 
     def __init__(self, flocks: Flocks, suite: Suite, profile: Profile = CURRENT) -> None:
+        super().__init__()
         self.drops: Counter[Drop] = Counter()
         self._flocks = flocks
         self._suite = suite
@@ -84,11 +93,40 @@ class Sealer:
         text = keys.aead.encrypt(nonce(keys.salt, number), add_tail(payload, next_), bound)
         return header + text
 
+    def seal_run(self, payloads: Sequence[Buffer], next_: int, now: float) -> list[bytes]:
+        """Return the datagrams of the first payloads, as many as there are packet numbers for.
+
+        Without a usable key that is none of them. Nothing is counted as dropped: who hands the rest
+        to :meth:`seal` learns why.
+        """
+        count = min(len(payloads), self.left(now))
+        keys = self.reserve(count, now) if count else None
+        if keys is None:
+            return []
+        aead, salt, first, blank, layout = keys
+        head, rest, pack, tail = blank[:4], blank[16:], _NUMBERS.pack, bytes((0, next_))
+        headers = [
+            b"".join((head, pack(number & _LOW_32, number), rest))
+            for number in range(first, first + count)
+        ]
+        nonces = [salt + header[8:16] for header in headers]
+        plaintexts = [b"".join((payload, tail)) for payload in payloads[:count]]
+        bound = layout.associated_data_of_all(headers)
+        return list(map(operator.add, headers, map(aead.encrypt, nonces, plaintexts, bound)))
+
+    def left(self, now: float) -> int:
+        """How many packets can be sealed at this moment under the key at hand; 0 without one."""
+        key = self._key
+        if key is None or now >= key.installed_at + self._profile.send_limit_age_s:
+            return 0
+        return max(0, self._profile.send_limit_packets - key.next_number)
+
     def reserve(self, count: int, now: float) -> Reservation | None:
         """Take ``count`` packet numbers for a batch; ``None`` (``count`` drops) if there is no key.
 
         The batch must be sealed at once: the key's age is judged here.
         """
+        self.check_process()
         key = self._key
         if key is None:
             self.drops[Drop.NO_KEY] += count

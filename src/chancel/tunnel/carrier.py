@@ -1,0 +1,145 @@
+"""What carries a tunnel's datagrams: a port, or a link, which is a port with one address.
+
+What to do with either is decided here, so that the tunnel itself knows addressed datagrams only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from chancel.errors import LocalProtocolError
+from chancel.links.interface import Link, Port, Readied
+from chancel.wire.types import Address, Buffer
+
+PORT_RUN: Final = 256
+"""Messages that are sealed and sent at once on a port, which takes them as fast as they come."""
+LINK_RUN: Final = 16
+"""The same on a link, which may be a slow line: only between two of these runs there is a turn for
+heartbeats and offers, which mustn't wait for half a minute."""
+
+LINK_PEER: Final = Address("link", 0)
+"""Whatever is at the other end of a link: the protocol wants an address, and compares it only."""
+
+
+class Carrier(Protocol):
+    """Moves the datagrams of one tunnel, which owns it."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether nothing is lost, so that reading may stop while nobody receives."""
+        ...
+
+    @property
+    def run(self) -> int:
+        """How many datagrams to send at once."""
+        ...
+
+    @property
+    def max_datagram(self) -> int:
+        """The largest datagram."""
+        ...
+
+    def name(self, address: Address | None) -> str:
+        """The peer at this address, for people."""
+        ...
+
+    async def open(self) -> None:
+        """Enter what is below. Raises ``LocalProtocolError``."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until something can be sent. Raises ``LinkClosed``."""
+        ...
+
+    async def send(self, datagrams: Sequence[tuple[Buffer, Address]]) -> None:
+        """Send datagrams in this order."""
+        ...
+
+    async def receive(self, limit: int) -> list[tuple[bytes, Address]]:
+        """Return at least one datagram and at most ``limit``."""
+        ...
+
+    def close(self) -> None:
+        """Close what is below."""
+        ...
+
+    async def wait_closed(self) -> None:
+        """Wait until what is below is released."""
+        ...
+
+
+class PortCarrier:
+    """Datagrams on a port, from and to any address."""
+
+    reliable = False
+    run = PORT_RUN
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self.max_datagram = port.max_datagram
+        self.send = port.send_batch
+        self.receive = port.receive_batch
+        self.close = port.close
+        self.wait_closed = port.wait_closed
+
+    def name(self, address: Address | None) -> str:
+        """The peer's address."""
+        return "unknown" if address is None else str(address)
+
+    async def open(self) -> None:
+        """Enter the port."""
+        await self._port.__aenter__()
+
+    async def ready(self) -> None:
+        """A port can send at once."""
+
+
+class LinkCarrier:
+    """Datagrams on a link, as messages from and to whatever is at its other end."""
+
+    run = LINK_RUN
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.reliable = link.reliable
+        self.close = link.close
+        self.wait_closed = link.wait_closed
+
+    @property
+    def max_datagram(self) -> int:
+        """What the link takes, which may change if it is a tunnel itself."""
+        return self._link.max_message
+
+    def name(self, address: Address | None) -> str:
+        """The link's own name for its peer."""
+        del address
+        return self._link.peer.name
+
+    async def open(self) -> None:
+        """Enter the link."""
+        await self._link.__aenter__()
+
+    async def ready(self) -> None:
+        """Wait for a link that isn't ready at once."""
+        if isinstance(self._link, Readied):
+            await self._link.ready()
+
+    async def send(self, datagrams: Sequence[tuple[Buffer, Address]]) -> None:
+        """Send datagrams in this order."""
+        await self._link.send_batch([datagram for datagram, _ in datagrams])
+
+    async def receive(self, limit: int) -> list[tuple[bytes, Address]]:
+        """Return at least one datagram and at most ``limit``."""
+        return [(message, LINK_PEER) for message in await self._link.receive_batch(limit)]
+
+
+def carried(carrier: Port | Link, peer: Address | None) -> tuple[Carrier, Address | None]:
+    """What carries, and where the peer is on it. Raises ``LocalProtocolError``."""
+    if not isinstance(carrier, Link):
+        return PortCarrier(carrier), None if peer is None else Address(*peer)
+    if peer is not None:
+        raise LocalProtocolError(
+            f"a link leads to one peer, so the address {peer} means nothing: leave it out"
+        )
+    return LinkCarrier(carrier), LINK_PEER
