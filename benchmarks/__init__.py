@@ -11,6 +11,8 @@ from __future__ import annotations
 SECTIONS = {
     "exchange": "benchmarks.exchange",
     "help": "benchmarks.startup",
+    "kyrka": "benchmarks.kyrka",
+    "library": "benchmarks.library",
     "startup": "benchmarks.group",
     "tunnel": "benchmarks.tunnel",
 }

@@ -1,0 +1,90 @@
+"""Loading secrets into a context (kyrka sections 2.2 and 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from chancel.errors import LocalProtocolError
+from chancel.wire.types import Buffer
+from libkyrka import arguments
+from libkyrka.constants import (
+    KYRKA_ERROR_INTERNAL,
+    KYRKA_ERROR_NONE,
+    KYRKA_ERROR_PARAMETER,
+    KYRKA_ERROR_SYSTEM,
+)
+from libkyrka.keys import log
+from libkyrka.material import Kind, Material
+from libkyrka.telling import Telling
+
+if TYPE_CHECKING:
+    from libkyrka.context import KYRKA
+
+MAX_PASSPHRASE_BYTES: Final = 255
+VICAR_LATER: Final = (
+    "files of credentials come with a later release of chancel: until then load each secret by "
+    "itself"
+)
+
+
+class Loading(Telling):
+    """The part of a context with the long-term secrets. A secret loaded again is replaced."""
+
+    __slots__ = ("_material",)
+
+    def _open_loading(self) -> None:
+        self._material = Material()
+
+    def secret_load(self, secret: Buffer, /) -> bool:
+        """Load the shared secret, 32 bytes, else 2. It replaces the one before."""
+        return self._load(Kind.SHARED, secret)
+
+    def secret_load_path(self, path: str, /) -> bool:
+        """Load the shared secret from the first 32 bytes of a file.
+
+        Raises ``RuntimeError``: 1 (can't be opened, or is a symbolic link), 5 (not a regular file),
+        6 (too short).
+        """
+        path = arguments.text(path)
+        try:
+            code = self._material.load_path(Kind.SHARED, path)
+        except OSError as error:
+            raise self._refuse(KYRKA_ERROR_SYSTEM) from error
+        if code == KYRKA_ERROR_INTERNAL:
+            self._say(log(f"failed to read key '{path}'"))
+        if code != KYRKA_ERROR_NONE:
+            raise self._refuse(code)
+        return True
+
+    def device_kek_load(self, key: Buffer, /) -> bool:
+        """Load the key that unwraps what a cathedral hands out, 32 bytes, else 2."""
+        return self._load(Kind.DEVICE_KEK, key)
+
+    def cathedral_secret_load(self, secret: Buffer, /) -> bool:
+        """Load the secret shared with a cathedral, 32 bytes, else 2."""
+        return self._load(Kind.CATHEDRAL, secret)
+
+    def cathedral_cosk_load(self, key: Buffer, /) -> bool:
+        """Load the Ed25519 key (seed, then public key) for a cathedral, 64 bytes, else 2."""
+        return self._load(Kind.COSK, key)
+
+    def key_material_copy(self, source: KYRKA | None, /) -> bool:
+        """Take over all secrets that another context has; ``None`` gives 2."""
+        if source is None:
+            raise self._refuse(KYRKA_ERROR_PARAMETER)
+        if not isinstance(source, Loading):
+            raise TypeError(f"a KYRKA is needed, not {type(source).__name__}")
+        self._material.copy_from(source._material)
+        return True
+
+    def vicar_load(self, path: str, passphrase: str, /) -> NoReturn:
+        """Raise: files of credentials come with a later release."""
+        arguments.text(path)
+        if len(arguments.text(passphrase).encode()) > MAX_PASSPHRASE_BYTES:
+            raise self._refuse(KYRKA_ERROR_PARAMETER)
+        raise LocalProtocolError(VICAR_LATER)
+
+    def _load(self, kind: Kind, data: Buffer) -> bool:
+        if not self._material.load(kind, arguments.buffer(data)):
+            raise self._refuse(KYRKA_ERROR_PARAMETER)
+        return True
