@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -27,6 +28,9 @@ def _nat(text: str) -> str:
 
 
 Probability = Annotated[float, typer.Option(min=0.0, max=1.0, help="Per packet, from 0 to 1.")]
+Tunnels = Annotated[
+    bool, typer.Option("--tunnels", help="Tunnels of the library, not the bare sessions in them.")
+]
 
 
 def pair(
@@ -56,6 +60,7 @@ def pair(
     profile: Annotated[
         Version, typer.Option(help="The version of the protocol that both ends speak.")
     ] = Version.CURRENT,
+    tunnels: Tunnels = False,
 ) -> None:
     """Simulate two ends of a tunnel; exit status 1 if a rule was broken."""
     scenario = Scenario(
@@ -74,6 +79,7 @@ def pair(
         nat=nat,
         kinds=_kinds(behaviour),
         version=profile,
+        tunnels=tunnels,
     )
     report = run(scenario, _Progress(scenario.hours))
     _print_table(report)
@@ -85,6 +91,7 @@ def suite(
     seeds: Annotated[int, typer.Option(min=0, help="Hard days, each in two variants.")] = 200,
     year: Annotated[bool, typer.Option(help="Also a year of hourly key changes.")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    tunnels: Tunnels = False,
 ) -> None:
     """Run the long simulations: a year, and many hard days.
 
@@ -92,6 +99,7 @@ def suite(
     """
     scenarios = [YEAR] if year else []
     scenarios += hard_days(range(1, seeds + 1))
+    scenarios = [dataclasses.replace(scenario, tunnels=tunnels) for scenario in scenarios]
     started = time.monotonic()
     failed = 0
     for number, report in enumerate(run_all(scenarios, jobs), 1):

@@ -62,7 +62,8 @@ class KeyRecord:
     key: bytes
     born: float
     born_at: float
-    opened: set[bytes] = dataclasses.field(default_factory=set)
+    opened: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    """Each nonce, with the number of the datagram it was last opened from (see ``Life``)."""
 
 
 class Ledger:
@@ -127,6 +128,7 @@ class Life:
     ) -> None:
         self.node = node
         self.opens = 0
+        self._datagram = 0
         self._ledger = ledger
         self._clock = clock
         self._receive_limit_s = receive_limit_s
@@ -169,12 +171,18 @@ class Life:
             ledger.silent(self, self._last_seal_at)
         self._last_seal_at = now
 
+    def arrived(self) -> None:
+        """Another datagram arrived: what is opened from now on is opened from this one."""
+        self._datagram += 1
+
     def opened(self, record: KeyRecord, nonce: bytes) -> None:
-        """A traffic packet was opened."""
+        """A traffic packet was opened. A batch may look into one, and leave it to be opened again:
+        that is no repetition while no other datagram came."""
         self.opens += 1
-        if nonce in record.opened:
+        opened_from = record.opened.get(nonce)
+        if opened_from is not None and (opened_from < self._datagram or not self._datagram):
             self._ledger.broken(self.node, Rule.REPEATED, nonce.hex())
-        record.opened.add(nonce)
+        record.opened[nonce] = self._datagram
         age_s = self._clock.monotonic() - record.born
         if self._receive_limit_s is not None and age_s > self._receive_limit_s:
             self._ledger.broken(self.node, Rule.RECEIVE_KEY_AGE, f"{age_s:.3f} s")

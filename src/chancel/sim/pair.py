@@ -7,19 +7,24 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from chancel.protocol.session import SessionSettings
 from chancel.sim.clock import VirtualClock
 from chancel.sim.filters import fragment_loss
 from chancel.sim.ledger import Ledger, Violation
+from chancel.sim.machine import Machine
 from chancel.sim.nat import NAT_TYPES
 from chancel.sim.network import Network
 from chancel.sim.node import Node
 from chancel.sim.scenario import Scenario
 from chancel.sim.trace import Trace
+from chancel.sim.tunnel_node import TunnelNode
 from chancel.vault.secret import Secret
 from chancel.wire.drop import Drop
 from chancel.wire.types import NO_FLOCKS, Address
+
+M = TypeVar("M", bound=Machine)
 
 HOUR_S = 3600.0
 
@@ -59,11 +64,13 @@ class Report:
         return not self.violations
 
 
-class Pair:
+class Ends(Generic[M]):
     """The two nodes, ``left`` and ``right``, their network, ledger and trace, ready to run.
 
-    Tests take it apart; :func:`run` is the whole story.
+    Of which kind the nodes are is for derived classes to say, in ``node``.
     """
+
+    node: type[M]
 
     def __init__(self, scenario: Scenario, keep_trace: bool = False) -> None:
         self.scenario = scenario
@@ -88,7 +95,7 @@ class Pair:
         self.right = self._node(1, LEFT if self.router is None else None, -skew_s / 2)
 
     @property
-    def nodes(self) -> tuple[Node, Node]:
+    def nodes(self) -> tuple[M, M]:
         """Left, then right."""
         return self.left, self.right
 
@@ -104,7 +111,7 @@ class Pair:
             at = self.scenario.hours * HOUR_S * self.rng.random()
             self.clock.call_at(at, self._set_clocks_right)
 
-    def restart(self, node: Node, down_s: float = 0.0) -> None:
+    def restart(self, node: M, down_s: float = 0.0) -> None:
         """Take a node's power and give it back after ``down_s``."""
         self.restarts += 1
         node.stop()
@@ -142,7 +149,7 @@ class Pair:
             violations=tuple(self.ledger.violations),
         )
 
-    def _node(self, side: int, peer: Address | None, skew_s: float) -> Node:
+    def _node(self, side: int, peer: Address | None, skew_s: float) -> M:
         behind = self.router if side == 0 else None
         public = (LEFT, RIGHT)[side]
         settings = SessionSettings(
@@ -152,7 +159,7 @@ class Pair:
             profile=self.scenario.version.profile,
             behaviour=self.scenario.behaviour(side),
         )
-        return Node(
+        return self.node(
             ("left", "right")[side],
             self.network,
             self.ledger,
@@ -167,10 +174,10 @@ class Pair:
             deliver=self._delivered.add,
         )
 
-    def _schedule_payload(self, node: Node, delay_s: float) -> None:
+    def _schedule_payload(self, node: M, delay_s: float) -> None:
         self.clock.call_at(self.clock.now + delay_s, self._send_payload, node)
 
-    def _send_payload(self, node: Node) -> None:
+    def _send_payload(self, node: M) -> None:
         if node.send(self.payloads_sent.to_bytes(8, "big")):
             self.payloads_sent += 1
         self._schedule_payload(node, self.scenario.payload_every_s)
@@ -183,7 +190,7 @@ class Pair:
         down_s = 0.0 if self.rng.random() < 0.3 else MAX_DOWN_S * self.rng.random() ** 2
         self.restart(self.rng.choice(self.nodes), down_s)
 
-    def _power_on(self, node: Node) -> None:
+    def _power_on(self, node: M) -> None:
         node.start()
         self.ledger.expect_up(self.scenario.up_bound_s)
         if self.scenario.restarts:
@@ -194,6 +201,18 @@ class Pair:
             node.clock.set_wall(0.0)
 
 
+class Pair(Ends[Node]):
+    """Two sessions. Tests take it apart; :func:`run` is the whole story."""
+
+    node = Node
+
+
+class TunnelPair(Ends[TunnelNode]):
+    """Two programs with a tunnel of the library each, in every other respect the same."""
+
+    node = TunnelNode
+
+
 def run(scenario: Scenario, progress: Callable[[float], None] | None = None) -> Report:
     """Run a scenario to its end; ``progress`` is told the simulated hours done, once per hour.
 
@@ -201,7 +220,7 @@ def run(scenario: Scenario, progress: Callable[[float], None] | None = None) -> 
     repeat the run.
     """
     try:
-        pair = Pair(scenario)
+        pair = TunnelPair(scenario) if scenario.tunnels else Pair(scenario)
         pair.start()
         done = 0.0
         while done < scenario.hours:

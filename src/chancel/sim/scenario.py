@@ -43,7 +43,8 @@ class Scenario:
     With ``restarts`` either end loses power every few hours, with ``skew`` the two wall clocks
     differ by up to 9 s (release 0.9: 4 s) and are set to the right time once on the way. With
     ``nat``, a name in ``NAT_TYPES``, the left end is behind such a router and the right one waits
-    for it (``peer auto``).
+    for it (``peer auto``). With ``tunnels`` the ends are :class:`~chancel.tunnel.Tunnel` objects,
+    each in an event loop of its own, and else the bare sessions inside them.
     """
 
     seed: int = 1
@@ -61,6 +62,7 @@ class Scenario:
     nat: str | None = None
     kinds: tuple[Kind, Kind] = (Kind.CHANCEL, Kind.CHANCEL)
     version: Version = Version.CURRENT
+    tunnels: bool = False
 
     def behaviour(self, side: int) -> Behaviour:
         """That of the left (0) or right (1) end."""
