@@ -18,7 +18,7 @@ APART := tests/root tests/interop
 export SANCTUM KYRKA SANCTUM_0920
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-root interop lint docs bench sim fuzz fuzz-setup lock
+.PHONY: help setup demo test test-root interop lint docs bench bulk sim fuzz fuzz-setup lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,13 +40,16 @@ interop: $(READY) ## against a reference build: make interop SANCTUM=/path/to/sa
 	@$(PY) -m pytest tests/interop $(ARGS)
 
 lint: $(READY) ## ruff, formatting, mypy --strict, the import floors
-	@$(PY) -m ruff check $(CODE)
-	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m ruff check $(CODE) examples
+	@$(PY) -m ruff format --check $(CODE) examples
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
 
 docs: $(READY) ## run the examples in the documentation, follow its links
 	@$(PY) -m pytest tests/docs $(ARGS)
+
+bulk: $(READY) ## 100 MB through a tunnel over each kind of link
+	@CHANCEL_BULK_MB=100 $(PY) -m pytest tests/links -k "much or missing" $(ARGS)
 
 bench: $(READY) ## the benchmark table (ARGS="--json exchange" for one section, as JSON)
 	@$(PY) -m benchmarks $(ARGS)

@@ -24,6 +24,7 @@ TARGETS = [
     "test-root",
     "lint",
     "bench",
+    "bulk",
     "interop",
     "fuzz",
     "fuzz-setup",

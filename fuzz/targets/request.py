@@ -47,7 +47,7 @@ class _Group:
     def tell_control(self, message: dict[str, Any], _fds: Sequence[int]) -> None:
         self.told.append(message)
 
-    def tell(self, name: str, message: dict[str, Any], fds: Sequence[int]) -> None:
+    def trace(self, names: Sequence[str], fd: int) -> None:
         """Others do as they are told."""
 
 

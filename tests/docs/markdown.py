@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    path for place in ("", "docs/**/", "examples/**/") for path in ROOT.glob(f"{place}*.md")
+)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
@@ -36,6 +38,11 @@ def blocks(language: str) -> list[Block]:
         for match in _FENCE.finditer(text)
         if match[1] == language
     ]
+
+
+def pages(language: str) -> list[Path]:
+    """The pages that have blocks of a language."""
+    return sorted({block.page for block in blocks(language)})
 
 
 def prose(page: Path) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from chancel.daemon import config
 from chancel.daemon.config_types import PROCESSES
-from tests.docs.markdown import ROOT, Block, blocks
+from chancel.links import addresses
+from tests.docs.markdown import ROOT, Block, blocks, pages
 
 NOT_OURS = {
     "/opt/chancel/bin/pip",
@@ -29,6 +30,7 @@ NOT_OURS = {
     "mkdir",
     "mv",
     "ping",
+    "pip",
     "python3",
     "rm",
     "scp",
@@ -39,10 +41,16 @@ NOT_OURS = {
 }
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_python_runs(block: Block) -> None:
-    code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
-    exec(code, {"__name__": "example"})
+@pytest.mark.parametrize("page", pages("python"), ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder, each block as if it stood below those before it on its page."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(addresses, "_schemes", {})  # what a page registers ends with it
+    names: dict[str, object] = {"__name__": "example"}
+    for block in blocks("python"):
+        if block.page == page:
+            lines = "\n" * (block.line - 1) + block.text
+            exec(compile(lines, str(block.page), "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("block", blocks("conf"), ids=str)
@@ -62,6 +70,8 @@ def test_commands_exist(block: Block) -> None:
         if words[0] == "sudo":
             words = words[1:]
         match words[0]:
+            case "python":
+                assert (block.page.parent / words[1]).is_file(), f"{block}: no {words[1]}"
             case "make":
                 _check_target(words[1])
             case ".venv/bin/chancel" | "chancel" if words[1].startswith("-"):
