@@ -7,6 +7,7 @@ puts what arrives into :attr:`inbox`, and implements ``send`` and ``_release``. 
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -118,7 +119,7 @@ class Inbox(Generic[T]):
             self._waiting.set_result(None)
 
 
-class Endpoint:
+class Endpoint(abc.ABC):
     """One event loop, and an end. ``_release`` frees what is held; it is called once."""
 
     def __init__(self) -> None:
@@ -137,7 +138,7 @@ class Endpoint:
             self._closed = True
             self._release()
 
-    async def wait_closed(self) -> None:
+    async def wait_closed(self) -> None:  # noqa: B027 - most have nothing to wait for
         """Wait until everything is released."""
 
     async def __aenter__(self) -> Self:
@@ -148,9 +149,9 @@ class Endpoint:
         self.close()
         await self.wait_closed()
 
+    @abc.abstractmethod
     def _release(self) -> None:
         """Stop, let waiting calls raise ``LinkClosed``, and free what is held."""
-        raise NotImplementedError
 
     def _enter(self) -> None:
         """To be called first by everything that is awaited. Raises ``LocalProtocolError``."""
@@ -193,9 +194,9 @@ class LinkEndpoint(Endpoint):
         """The largest message that :meth:`send` takes, in bytes."""
         return self._max_message
 
+    @abc.abstractmethod
     async def send(self, message: Buffer) -> None:
         """Send one message."""
-        raise NotImplementedError
 
     async def send_batch(self, messages: Sequence[Buffer]) -> None:
         """Send several messages in this order; none of them if one is too large."""
@@ -243,9 +244,9 @@ class PortEndpoint(Endpoint):
         """The largest datagram that :meth:`send` takes, in bytes."""
         return self._max_datagram
 
+    @abc.abstractmethod
     async def send(self, datagram: Buffer, address: Address) -> None:
         """Send one datagram."""
-        raise NotImplementedError
 
     async def send_batch(self, datagrams: Sequence[tuple[Buffer, Address]]) -> None:
         """Send several datagrams, those to one address in this order; none if one is too large."""

@@ -12,6 +12,7 @@ neither of them.
 
 from __future__ import annotations
 
+import abc
 import enum
 import struct
 import zlib
@@ -136,7 +137,7 @@ class LengthPrefix:
         return messages
 
 
-class _Delimited:
+class _Delimited(abc.ABC):
     """What SLIP and COBS share: delimiters, CRC-32 (big-endian, behind the message), limits."""
 
     delimiter: bytes
@@ -203,17 +204,17 @@ class _Delimited:
         self.drops[damage] += 1
         return None
 
+    @abc.abstractmethod
     def _worst(self, size: int) -> int:
         """How long ``size`` bytes can get."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _pack(self, whole: bytes) -> bytes:
         """Encode, so that no delimiter is in it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _unpack(self, encoded: bytes) -> bytes | None:
         """The reverse; ``None`` for what no encoder makes."""
-        raise NotImplementedError
 
 
 class Slip(_Delimited):
