@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from chancel import __version__
 from chancel.cli.main import COMMANDS, LATER, main
 from chancel.daemon.job import Job
 from chancel.daemon.sandbox import Sandbox
+
+PROGRAM = "chancel.cli.main"
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ class TestRun:
         (job,) = jobs
         assert job == Job((tunnel_file, other), tmp_path / "run", sandbox=Sandbox.LOG)
         assert Job.from_json(job.to_json()) == job
-        assert stat.S_IMODE(job.runtime_dir.stat().st_mode) == 0o700
+        assert not job.runtime_dir.exists()  # the daemon makes it, and takes it away if it fails
 
     def test_a_wrong_file_is_2_and_creates_nothing(
         self,
@@ -130,6 +133,65 @@ class TestRun:
             f"chancel: {tunnel_file}: run: no user for control"
             " (expected a line: run control as USER)\n"
         )
+
+
+@pytest.mark.parametrize("name", ["run", "up", "exec"])
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: path / ("x" * 80) / ("y" * 80), "too long (expected at most 107 bytes)"),
+        (lambda path: path / "secret", "not a directory (expected a directory of your own)"),
+        (lambda path: path / "secret/run", "Not a directory (expected a directory of your own)"),
+    ],
+    ids=["long", "file", "below a file"],
+)
+def test_a_place_for_no_sockets_is_refused_before_anything_is_made(
+    tmp_path: Path,
+    tunnel_file: Path,
+    jobs: list[Job],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    spoil: Callable[[Path], Path],
+    problem: str,
+) -> None:
+    words = {
+        "run": ["run", "-c", str(tunnel_file)],
+        "up": ["up", "office", "--config-dir", str(tmp_path)],
+        "exec": ["exec", "-c", str(tunnel_file)],
+    }[name]
+    before = sorted(tmp_path.rglob("*"))
+    end = ["--", "true"] if name == "exec" else []
+    assert main([*words, "--runtime-dir", str(spoil(tmp_path)), *end]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"chancel: {spoil(tmp_path)}")
+    assert error.endswith(f": {problem}\n")
+    assert jobs == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def redirected(redirection: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """``chancel WORDS`` with its standard streams changed as a shell does it."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", PROGRAM, *words]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_matter(tmp_path: Path, redirection: str) -> None:
+    words = ["--runtime-dir", str(tmp_path)]
+    done = redirected(redirection, "status", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = redirected(redirection, "status", "nave", *words)
+    assert (done.returncode, done.stdout) == (1, "")  # not the error in place of the output
+
+
+def test_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    for words in (["status", "--runtime-dir", str(tmp_path)], ["--help"]):
+        done = redirected(">/dev/full", *words)
+        assert done.stderr == "chancel: standard output: No space left on device\n"
+        assert done.returncode == 1
 
 
 class TestKeygen:

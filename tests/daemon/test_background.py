@@ -13,7 +13,10 @@ import pytest
 
 from tests.daemon.running import LIMIT_S, alive, eventually
 
-LEAD = "import os, signal, sys; from chancel.daemon.background import detach; up = detach()\n"
+LEAD = (
+    "import os, signal, sys; from chancel import console; from chancel.daemon import background\n"
+    "console.open_standard(); up = background.detach()\n"
+)
 
 
 def start(code: str, cwd: Path) -> subprocess.Popen[str]:
@@ -102,7 +105,7 @@ def test_a_starter_that_is_gone_does_not_matter(tmp_path: Path) -> None:
 
 def test_a_daemon_without_standard_streams(tmp_path: Path) -> None:
     code = 'up(); open("null", "w").write(os.readlink("/proc/self/fd/0"))'
-    command = ["sh", "-c", 'exec "$0" -c "$1" 0<&- 1>&-', sys.executable, LEAD + code]
+    command = ["sh", "-c", 'exec "$0" -c "$1" 0<&- 1>&- 2>&-', sys.executable, LEAD + code]
     assert subprocess.run(command, cwd=tmp_path, check=False).returncode == 0
     eventually(lambda: (tmp_path / "null").exists() and bool((tmp_path / "null").read_text()))
     assert (tmp_path / "null").read_text() == "/dev/null"

@@ -114,6 +114,44 @@ def test_sockets_of_the_machine_are_out_of_sight_but_for_screen_and_sound(
     in_network(test)
 
 
+@pytest.mark.parametrize(
+    ("name", "variable", "value"),
+    [
+        ("bus 2", "DBUS_SESSION_BUS_ADDRESS", "unix:path={}/bus%202,guid=ab"),
+        ("bus", "DBUS_SESSION_BUS_ADDRESS", "unix:guid=ab,path={}/bus"),
+        ("a,b;c", "DBUS_SYSTEM_BUS_ADDRESS", "tcp:host=x;unix:path={}/a%2cb%3Bc;"),
+        ("b\u00fcs", "DBUS_SYSTEM_BUS_ADDRESS", "unix:path={}/b%c3%bcs"),
+        ("b\u00fcs", "DBUS_SYSTEM_BUS_ADDRESS", "unix:path={}/b\u00fcs"),
+        ("50%", "DBUS_SESSION_BUS_ADDRESS", "unix:path={}/50%"),
+        ("a,%20b", "NOTIFY_SOCKET", "{}/a,%20b"),
+    ],
+)
+def test_sockets_that_the_environment_names_are_covered(
+    in_network: InNetwork, tmp: Path, name: str, variable: str, value: str
+) -> None:
+    def test() -> None:
+        a_machine()
+        with listening(tmp / name), listening(tmp / "another"):
+            assert can_connect(tmp / name)
+
+            def check() -> None:
+                assert not can_connect(tmp / name)
+                assert can_connect(tmp / "another")
+
+            in_view(check, {variable: value.format(tmp)}, [])
+
+    in_network(test)
+
+
+def test_addresses_that_lead_nowhere_are_no_matter(in_network: InNetwork) -> None:
+    def test() -> None:
+        a_machine()
+        for value in (":", "unix:", "unix:path", "unix:path=", "unix:path=%00", "%", "x;y,z=%zz"):
+            in_view(lambda: None, dict.fromkeys(cell_view.UNSET, value), [])
+
+    in_network(test)
+
+
 def test_etc_is_the_machines_but_for_names(in_network: InNetwork) -> None:
     def test() -> None:
         a_machine()
@@ -145,6 +183,21 @@ def test_a_directory_that_is_hidden_is_left(in_network: InNetwork) -> None:
         (RUN / "daemon").mkdir()
         os.chdir(RUN / "daemon")
         listening(RUN / "daemon/socket").close()
+
+        def check() -> None:
+            assert Path.cwd() == Path("/")
+
+        in_view(check, {}, [])
+
+    in_network(test)
+
+
+def test_a_directory_that_was_deleted_is_left(in_network: InNetwork, tmp_path: Path) -> None:
+    def test() -> None:
+        a_machine()
+        (tmp_path / "gone").mkdir()
+        os.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
 
         def check() -> None:
             assert Path.cwd() == Path("/")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from chancel.daemon import config, guardian, landlock, linux, sandbox, sandbox_filter
+from chancel.daemon import cell_filter, config, guardian, landlock, linux, sandbox, sandbox_filter
 from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.daemon.duties import control
 from chancel.daemon.group import GroupBroken
@@ -268,6 +268,23 @@ def test_without_pyseccomp_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", refusing)
     with pytest.raises(MachineError, match="libseccomp is not installed"):
         sandbox.programs(Plan(Sandbox.ON, 0, ()), {})
+
+
+def test_a_libseccomp_that_cannot_be_loaded_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = tmp_path / "libseccomp.so.2"
+    library.touch()
+    found = ctypes.util.find_library
+    monkeypatch.delitem(sys.modules, "pyseccomp", raising=False)
+    monkeypatch.setattr(
+        ctypes.util, "find_library", lambda name: str(library) if name == "seccomp" else found(name)
+    )
+    problem = rf"libseccomp can't be loaded: {library}: file too short .*--sandbox=off"
+    with pytest.raises(MachineError, match=problem):
+        sandbox.programs(Plan(Sandbox.ON, 0, ()), {})
+    with pytest.raises(MachineError, match=problem):
+        cell_filter.program()
 
 
 @pytest.mark.skipif(not landlock.abi(), reason="needs a kernel with Landlock (5.13)")

@@ -73,12 +73,36 @@ def test_a_start_that_fails_says_so_and_leaves_nothing(end: End, host: Host) -> 
     assert done.returncode == 1
     assert "chancel: " in done.stderr.splitlines()[-1]
     assert f"{bad}: network device lo already exists" in done.stderr
-    assert list(end.runtime.iterdir()) == []
+    assert not end.runtime.exists() or not list(end.runtime.iterdir())
 
     bad.write_text("locale 0.0.0.0:1\n")
     done = detach(end, host, good, bad)
     assert done.returncode == 2
     assert done.stderr.startswith(f"chancel: {bad}:1: unknown directive 'locale'")
+
+
+def test_it_can_be_started_without_any_stream(end: End, host: Host) -> None:
+    path = end.configure("t0", "tunnel 10.77.0.1/30 1400")
+    command = [*PROGRAM, "run", "-d", "--runtime-dir", str(end.runtime), "-c", str(path)]
+    done = host.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], LIMIT_S)
+    assert done.returncode == 0
+    processes = end.processes()
+    for pid in processes.values():
+        standard = {str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
+        assert standard == {"/dev/null"}
+    os.kill(processes["guardian"], signal.SIGTERM)
+    eventually(
+        lambda: not any(map(is_alive, processes.values())), END_LIMIT_S, "all processes are gone"
+    )
+
+
+def test_the_foreground_can_do_without_an_output(end: End, host: Host) -> None:
+    path = end.configure("t0", "tunnel 10.77.0.1/30 1400")
+    command = [*PROGRAM, "run", "--runtime-dir", str(end.runtime), "-c", str(path)]
+    program = host.popen(["sh", "-c", 'exec "$@" >&-', "sh", *command])
+    eventually(lambda: "t0" in end.tunnels(), LIMIT_S, "the tunnel is there")
+    program.send_signal(signal.SIGTERM)
+    assert program.wait(LIMIT_S) == 0
 
 
 def test_where_the_log_goes(end: End, host: Host) -> None:

@@ -94,6 +94,19 @@ def test_a_runtime_directory_without_room(end: End, complain: Complain) -> None:
     end.runtime.rmdir()
 
 
+def test_of_a_runtime_directory_that_is_new_nothing_stays(end: End, complain: Complain) -> None:
+    if end.runtime.exists():
+        end.runtime.rmdir()
+    path = end.configure("t0", TUNNEL, f"pidfile {end.home}/missing/t0.pid")
+    complain(path)
+    assert not end.runtime.exists()
+
+
+def test_files_that_may_not_be_large(end: End, complain: Complain) -> None:
+    line = complain(end.configure("t0", TUNNEL), "ulimit -f 0")
+    assert line == "File too large (see: ulimit -f)"
+
+
 def test_a_disk_without_room_for_the_pid(end: End, complain: Complain) -> None:
     small = end.home / "small"
     path = end.configure("t0", TUNNEL, f"pidfile {small}/t0.pid")
@@ -196,6 +209,8 @@ def test_no_device_to_be_had(end: End, complain: Complain, spoil: str) -> None:
     assert line.startswith(f"{path}: network device t0 can't be made: ")
     assert "Operation not permitted" in line
     assert "(run as root" in line
+    assert "chancel exec" in line
+    assert "chmod" not in line  # whoever could open it could still make no device
 
 
 def test_no_namespaces_to_be_had(lab: Lab) -> None:

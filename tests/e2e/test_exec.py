@@ -194,17 +194,114 @@ def test_a_name_server_behind_the_tunnel(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "status"),
+    ("command", "status", "complaint"),
     [
-        (["sh", "-c", "exit 7"], 7),
-        (["sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM),
-        (["/etc/passwd"], 126),
-        (["no-such-program"], 127),
+        (["sh", "-c", "exit 7"], 7, ""),
+        (["sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM, ""),
+        (["/etc/passwd"], 126, "/etc/passwd: Permission denied"),
+        (["/etc"], 126, "/etc: a directory (expected a program)"),
+        (["{}/script"], 126, "{}/script: its interpreter is missing (/nonexistent)"),
+        (["no-such-program"], 127, "no-such-program: not found"),
+        (["/etc/passwd/nothing"], 127, "/etc/passwd/nothing: not found"),
+        ([""], 127, "'': not found (expected the name of a program)"),
     ],
 )
-def test_the_commands_status_is_returned(user: User, command: list[str], status: int) -> None:
-    assert user.exec(*command)[0] == status
+def test_the_commands_status_is_returned(
+    user: User, command: list[str], status: int, complaint: str
+) -> None:
+    script = user.end.home / "script"
+    script.write_text("#!/nonexistent -x\n")
+    script.chmod(0o755)
+    words = [word.format(user.end.home) for word in command]
+    line = f"chancel: {complaint.format(user.end.home)}\n" if complaint else ""
+    assert user.exec(*words) == (status, "", line)
     assert not list(user.end.runtime.glob("*"))
+
+
+def test_a_command_needs_neither_streams_nor_a_directory(user: User) -> None:
+    words = [*PROGRAM, "exec", "-c", str(user.config), "--", "sh", "-c", "pwd; exit 7"]
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
+    environment = {**os.environ, "CHANCEL_RUNTIME_DIR": str(user.end.runtime)}
+    for redirection, out in (("", "/\n"), ("<&- >&- 2>&-", "")):
+        program = user.end.host.popen(
+            ["sh", "-c", f"{script} {redirection}", "sh", *words],
+            cwd=user.end.home,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        found, errors = program.communicate(timeout=60)
+        assert (program.returncode, found, errors) == (7, out, "")
+
+
+@pytest.fixture
+def away(user: User) -> Iterator[Path]:
+    """A tunnel whose peer never answers: ``exec`` waits for it."""
+    path = user.end.home / "away.conf"
+    text = user.config.read_text()
+    for old, new in ((f"instance {NAME}", "instance away"), (f":{TUNNEL_PORT}\n", ":2399\n")):
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    yield path
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=str
+)
+def test_an_exec_that_is_ended_while_it_waits_leaves_nothing(
+    user: User, away: Path, number: signal.Signals
+) -> None:
+    program = user.popen("exec", "-c", str(away), "--", "echo", "ran")
+    eventually(lambda: bool(user.end.tunnels()), UP_LIMIT_S, "the tunnel is there")
+    processes = user.end.processes()
+    program.send_signal(number)
+    out, errors = program.communicate(timeout=60)
+    assert out == ""
+    if number == signal.SIGKILL:
+        assert program.returncode == -number
+        eventually(lambda: not list(user.end.runtime.glob("*")), UP_LIMIT_S, "no socket is left")
+    else:
+        assert (program.returncode, errors) == (128 + number, "")
+    assert not list(user.end.runtime.glob("*"))
+    eventually(lambda: not any(map(is_alive, processes.values())), UP_LIMIT_S, "all are gone")
+
+
+def test_a_signal_that_is_ignored_stays_so(user: User) -> None:
+    """``nohup chancel exec``."""
+    words = [*PROGRAM, "exec", "-c", str(user.config), "--"]
+    words += ["sh", "-c", "kill -HUP $PPID; kill -HUP $$; echo lives"]
+    environment = {**os.environ, "CHANCEL_RUNTIME_DIR": str(user.end.runtime)}
+    program = user.end.host.popen(
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.communicate(timeout=60)[0] == "lives\n"
+    assert program.returncode == 0
+
+
+def test_a_command_whose_exec_was_killed_has_no_network(user: User) -> None:
+    flag = user.end.home / "alone"
+    script = (
+        "import socket, pathlib\n"
+        "print('ready', flush=True)\n"
+        "while [name for _, name in socket.if_nameindex()] != ['lo']: pass\n"
+        f"pathlib.Path({str(flag)!r}).touch()"
+    )
+    program = user.popen("exec", "-c", str(user.config), "--", sys.executable, "-c", script)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    processes = user.end.processes()
+    program.kill()
+    eventually(flag.exists, UP_LIMIT_S, "only loopback is left")
+    eventually(lambda: not any(map(is_alive, processes.values())), UP_LIMIT_S, "all are gone")
+    assert not list(user.end.runtime.glob("*"))
+    program.communicate(timeout=30)
+    flag.unlink()
 
 
 def test_signals_reach_the_command_and_the_group_ends_with_it(user: User) -> None:

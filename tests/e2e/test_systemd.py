@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,8 @@ from chancel.daemon.notify import READY, STOPPING
 from tests.e2e.ends import END_LIMIT_S, PROGRAM, End, Pair, eventually
 from tests.e2e.unit import read, words
 
-UNITS = Path(__file__).parents[2] / "packaging/systemd"
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "packaging/systemd"
 SYSTEM_UNITS = ["chancel.service", "chancel@.service"]
 
 STATUS_OF_A_WRONG_FILE = 2
@@ -56,11 +58,19 @@ def test_systemd_finds_nothing_wrong_with_a_users_own(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     text = (UNITS / "user/chancel@.service").read_text()
-    (tmp_path / "chancel@.service").write_text(text.replace("%h/.local/bin/chancel", "/bin/true"))
+    (tmp_path / "chancel@.service").write_text(text.replace("/usr/local/bin/chancel", "/bin/true"))
     unit = str(tmp_path / "chancel@home.service")
     command = ["systemd-analyze", "--user", "verify", "--man=no", unit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_they_start_what_the_manual_installs() -> None:
+    manual = (ROOT / "docs/operations.md").read_text()
+    installed = re.findall(r"^sudo ln -s \S+/bin/chancel (\S+)$", manual, re.MULTILINE)
+    units = sorted(UNITS.rglob("*.service"))
+    assert len(units) == 3
+    assert [words(read(unit), "ExecStart")[0] for unit in units] == installed * len(units)
 
 
 def test_one_tunnel_has_the_limits_of_a_group() -> None:

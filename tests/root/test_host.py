@@ -11,6 +11,7 @@ import pwd
 import re
 import secrets
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import pytest
 
 from chancel.daemon import places
 from chancel.daemon.config_types import PROCESSES, Mode
-from tests.e2e.ends import END_LIMIT_S, End, eventually, is_alive
-from tests.root.machine import CABLE, neighbours
+from tests.e2e.ends import END_LIMIT_S, PROGRAM, End, eventually, is_alive
+from tests.root.machine import CABLE, Machine, neighbours
 
 pytestmark = pytest.mark.skipif(not places.is_machine_root(), reason="needs root: make test-root")
 
@@ -122,3 +123,21 @@ def test_the_end_leaves_nothing_on_the_machine(ends: tuple[End, End]) -> None:
     assert CABLE in here.devices()
     assert 2300 not in here.host.call("tests.e2e.inside:udp_ports")
     assert list(here.runtime.iterdir()) == []
+
+
+@pytest.mark.parametrize("capability", ["setuid", "setgid"])
+def test_a_root_who_cannot_become_another_user_says_so(folder: Path, capability: str) -> None:
+    """As in a container without the capability; nobody goes on as root instead."""
+    home = folder / capability
+    home.mkdir()
+    end = End(Machine("alone"), "127.0.0.1", home, secrets.token_bytes(32), distinct_users())
+    path = end.configure(NAME, f"tunnel {INNER_HERE}/30 auto", "local 127.0.0.1:2399")
+    lead = ["setpriv", f"--bounding-set=-{capability}"]
+    words = ["run", "--runtime-dir", str(end.runtime), "-c", str(path)]
+    program = end.host.popen([*lead, *PROGRAM, *words], stderr=subprocess.PIPE, text=True)
+    errors = program.communicate(timeout=60)[1]
+    assert program.returncode == 1
+    assert errors.startswith("chancel: no process can become the user ")
+    assert errors.count("\n") == 1
+    assert f"root lacks CAP_{capability.upper()} " in errors
+    assert not end.runtime.exists()

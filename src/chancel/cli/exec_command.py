@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -67,8 +68,8 @@ def exec_(
     command = Command(typed, _name_servers(name_servers or []))
     directory = places.runtime_dir(runtime_dir)
     if file is not None:
-        with _log(log) as descriptor:
-            return _with_a_tunnel(file, places.make_dir(directory), descriptor, command)
+        with _log(log) as descriptor, _ending_in_order():
+            return _with_a_tunnel(file, directory, descriptor, command)
     if log is not None:
         raise typer.BadParameter("the tunnel runs already, with its own log", param_hint="--log")
     group = ctl.survey(directory).find(name)
@@ -81,6 +82,7 @@ def _with_a_tunnel(file: Path, directory: Path, log: int, command: Command) -> i
     loaded = config.load(file)
     loaded.check_cell()
     config.check([loaded])
+    places.check_runtime_dir(directory, [loaded.instance])
     group = CellGroup(file, directory, log)
 
     def tell_end(ended: int) -> None:
@@ -130,3 +132,25 @@ def _log(path: Path | None) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end us as Ctrl-C does, with all that we started; one that is ignored stays
+    ignored.
+    """
+    handled = [
+        each
+        for each in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(each) is not signal.SIG_IGN
+    ]
+    before = {each: signal.signal(each, _leave) for each in handled}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    sys.exit(cell_command.BY_SIGNAL + number)

@@ -7,7 +7,6 @@ usage or configuration), and an error is one line on standard error.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -16,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.exceptions import TyperException
 
-from chancel import __version__
+from chancel import __version__, console
 from chancel.errors import ChancelError, ConfigError
 
 FAILED = 1
@@ -72,6 +71,7 @@ LATER = frozenset(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    console.open_standard()
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
     if chosen in LATER:
@@ -91,17 +91,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: BaseException) -> int:
     """One line for an error that a command met; returns the exit status."""
+    unwritten = console.flush()
     match error:
         case ConfigError():
-            return _fail(str(error), USAGE)
+            return _fail(console.explain(error), USAGE)
         case BrokenPipeError():  # the reader of a pipe has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
-        case OSError(filename=str(name), strerror=str(reason)):
-            return _fail(f"{name}: {reason}", FAILED)
+        case OSError() if unwritten is not None:
+            return _fail(f"standard output: {console.explain(unwritten)}", FAILED)
         case typer.Abort() | KeyboardInterrupt():
             return _fail("interrupted", FAILED)
-    return _fail(str(error), FAILED)
+    return _fail(console.explain(error), FAILED)
 
 
 def _program(chosen: str | None) -> typer.Typer:
@@ -161,8 +161,7 @@ def _options(
 
 
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
-    print(f"chancel: {line}", file=sys.stderr)
+    console.complain(message)
     return status
 
 

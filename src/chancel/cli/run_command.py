@@ -61,8 +61,10 @@ def run(
     if detached and log is LogTo.STDOUT:
         raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
     paths = [path for each in files for path in _configurations(each)]
-    config.check([config.load(path) for path in paths])
-    directory = places.make_dir(places.runtime_dir(runtime_dir))
+    configs = [config.load(path) for path in paths]
+    config.check(configs)
+    directory = places.runtime_dir(runtime_dir)
+    places.check_runtime_dir(directory, [each.instance for each in configs])
     Job(
         tuple(paths),
         directory,

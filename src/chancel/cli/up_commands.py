@@ -32,7 +32,8 @@ def up(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None)
     own_network = not places.is_machine_root()
     if own_network:
         loaded.check_cell()
-    directory = places.make_dir(places.runtime_dir(runtime_dir))
+    directory = places.runtime_dir(runtime_dir)
+    places.check_runtime_dir(directory, [loaded.instance])
     Job((path,), directory, detached=True, syslog=True, own_network=own_network).start()
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
-from collections.abc import Callable
 
-from chancel.daemon import background, cell, config, guardian, linux, logs
-from chancel.daemon.cell import Cell
+from chancel import console
+from chancel.daemon import background, cell, config, guardian, linux, logs, runtime_dir
 from chancel.daemon.job import Job
 from chancel.daemon.link import MessageLink
 from chancel.errors import ChancelError, ConfigError, LinkClosed
@@ -19,35 +17,32 @@ FAILED, USAGE = 1, 2
 
 def main() -> int:
     """Run the group; returns the exit status. An error is one line on standard error."""
+    console.open_standard()
     linux.prctl(linux.PR_SET_NAME, b"chancel")
     job = Job.from_json(sys.argv[1])
     waiting = None if job.report is None else MessageLink(socket.socket(fileno=job.report))
     try:
         return _run(job, waiting)
-    except ConfigError as error:
-        return _fail(str(error), waiting, USAGE)
-    except ChancelError as error:
-        return _fail(str(error), waiting, FAILED)
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}", waiting, FAILED)
+    except (ChancelError, OSError) as error:
+        status = USAGE if isinstance(error, ConfigError) else FAILED
+        return _fail(console.explain(error), waiting, status)
 
 
 def _run(job: Job, waiting: MessageLink | None) -> int:
     configs = [config.load(path) for path in job.files]
-    up = background.detach() if job.detached else _nobody_waits
+    tell_starter = background.detach() if job.detached else _nobody_waits
     if job.syslog:
         _log_to_syslog()
-    made = cell.found() if job.own_network else None
-    if waiting is not None and made is not None:
-        up = _report(waiting, made)
-    return guardian.run(configs, job.runtime_dir, up, job.sandbox, made)
+    with runtime_dir.made(job.runtime_dir) as keep:
+        made = cell.found() if job.own_network else None
 
+        def up() -> None:
+            keep()
+            if waiting is not None and made is not None:
+                waiting.send({}, made.descriptors())
+            tell_starter()
 
-def _report(waiting: MessageLink, made: Cell) -> Callable[[], None]:
-    def up() -> None:
-        waiting.send({}, made.descriptors())
-
-    return up
+        return guardian.run(configs, job.runtime_dir, up, job.sandbox, made)
 
 
 def _nobody_waits() -> None:
@@ -57,29 +52,19 @@ def _nobody_waits() -> None:
 def _log_to_syslog() -> None:
     syslog = logs.to_syslog()
     if not syslog.heard:
-        reason = f"nobody listens on {syslog.path}: lines are lost until somebody does"
-        print(f"chancel: {reason}", file=sys.stderr)
+        console.complain(f"nobody listens on {syslog.path}: lines are lost until somebody does")
 
 
 def _fail(message: str, waiting: MessageLink | None, status: int) -> int:
-    line = " ".join(message.split())
     if waiting is None:
-        print(f"chancel: {line}", file=sys.stderr)
+        console.complain(message)
         return status
     with contextlib.suppress(LinkClosed):
-        waiting.send({"error": line})
+        waiting.send({"error": message})
     return status
-
-
-def _flush() -> None:
-    """Say what is left to say; a disk without room for it is no reason for another status."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
     exit_status = main()
-    _flush()
+    console.flush()  # a disk without room for the log is no reason for another status
     sys.exit(exit_status)

@@ -25,12 +25,12 @@ FAILED = 1
 def detach() -> Callable[[], None]:
     """Go on as a daemon; to be called before any process, thread or lock exists.
 
+    The standard streams exist (``console.open_standard``).
     Returns in the daemon only, which calls the result once its tunnels are up. It has a session of
     its own, no terminal, ``/dev/null`` for 0, 1 and 2, and keeps directory, umask and environment.
     """
-    null = _open_null()
     reading, writing = os.pipe()
-    for stream in filter(None, (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
         stream.flush()  # or both would write it
     daemon = os.fork()
     if daemon:
@@ -38,6 +38,7 @@ def detach() -> Callable[[], None]:
         os._exit(_wait_for(daemon, reading))
     os.close(reading)
     os.setsid()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     os.close(null)
@@ -49,13 +50,6 @@ def detach() -> Callable[[], None]:
             starter.write(_UP.decode())
 
     return up
-
-
-def _open_null() -> int:
-    """A descriptor of ``/dev/null`` above 2; fills those that we were started without."""
-    while (null := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
-        os.set_inheritable(null, True)
-    return null
 
 
 def _wait_for(daemon: int, reading: int) -> int:

@@ -10,12 +10,14 @@ import contextlib
 import dataclasses
 import errno
 import os
-import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
+from chancel import console
 from chancel.daemon import cell_filter, cell_view, linux, sandbox_filter
 from chancel.daemon.cell import Cell
 from chancel.daemon.sandbox_filter import Program
@@ -31,6 +33,9 @@ FORWARDED = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH),
 )
+
+_MAX_FIRST_LINE = 256
+"""What the kernel reads of a script to find its interpreter."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,24 +105,57 @@ def _become(
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python
             signal.signal(ignored, signal.SIG_DFL)
+        for each in FORWARDED:
+            if callable(signal.getsignal(each)):  # ours; one that waits is the command's already
+                signal.signal(each, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         status = _execute(command.words)
     except OSError as error:
-        _complain(f"{error.filename or 'the cell'}: {error.strerror}")
+        _complain(f"the cell can't be entered: {console.explain(error)}")
     except ChancelError as error:
         _complain(str(error))
+    except Exception:  # noqa: BLE001 - a defect of ours, which must not end in silence
+        traceback.print_exc()
     finally:
         os._exit(status)
 
 
 def _execute(words: Sequence[str]) -> int:
-    """Become the program; returns the exit status that says why not."""
+    """Become the program; returns the exit status that says why not, as a shell would."""
+    if not words[0]:
+        _complain("'': not found (expected the name of a program)")
+        return NOT_FOUND
     try:
         os.execvpe(words[0], [*words], cell_view.environment(os.environ))  # noqa: S606 - asked for
     except OSError as error:
-        is_missing = error.errno == errno.ENOENT or shutil.which(words[0], os.F_OK) is None
-        _complain(f"{words[0]}: {'not found' if is_missing else error.strerror}")
-        return NOT_FOUND if is_missing else CANNOT_RUN
+        status, reason = _why_not(words[0], error)
+        _complain(f"{words[0]}: {reason}")
+        return status
+
+
+def _why_not(word: str, error: OSError) -> tuple[int, str]:
+    """The status and the reason when ``word`` could not be run."""
+    is_path = "/" in word
+    places = [Path(each, word) for each in ([""] if is_path else os.get_exec_path())]
+    found = next(filter(os.path.exists, places), None)  # False for what we may not see
+    if found is None:
+        if is_path and error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return CANNOT_RUN, str(error.strerror)  # it may well be there
+        return NOT_FOUND, "not found"
+    if found.is_dir():
+        return CANNOT_RUN, "a directory (expected a program)"
+    if error.errno == errno.ENOENT:
+        return CANNOT_RUN, f"its interpreter is missing{_interpreter(found)}"
+    return CANNOT_RUN, str(error.strerror)
+
+
+def _interpreter(path: Path) -> str:
+    """What a script names in its first line, in brackets; nothing for other programs."""
+    with contextlib.suppress(OSError), path.open("rb") as script:
+        line = script.readline(_MAX_FIRST_LINE)
+        if line.startswith(b"#!") and (words := line[2:].split()):
+            return f" ({os.fsdecode(words[0])})"
+    return ""
 
 
 def _give_up_rights() -> None:
@@ -127,4 +165,5 @@ def _give_up_rights() -> None:
 
 
 def _complain(problem: str) -> None:
-    os.write(2, f"chancel: {problem}\n".encode())
+    with contextlib.suppress(OSError):  # nobody listens, and the status tells it too
+        os.write(2, os.fsencode(f"chancel: {problem}\n"))

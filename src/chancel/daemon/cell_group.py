@@ -1,7 +1,9 @@
 """The group beside one command: carried by a child of ours, in a cell that is the command's alone.
 
 The child has a session of its own, so that a terminal's signals don't end it before the command,
-and ends with us whatever happens to us.
+and ends with us whatever happens to us: the kernel sends it SIGTERM then, so that it takes its
+sockets and files away. SIGKILL would leave them. What a stopped child carries meanwhile is the
+tunnel, never anything else; and when the child dies, its own processes are killed.
 """
 
 from __future__ import annotations
@@ -40,11 +42,18 @@ class CellGroup:
         self._pidfd = os.pidfd_open(self.pid)
         theirs.close()
         with ours:
-            self.cell = self._wait_up(MessageLink(ours))
+            try:
+                self.cell = self._wait_up(MessageLink(ours))
+            except BaseException:  # an interrupt, too
+                self._stop()
+                raise
 
     def end(self) -> None:
         """Stop it, and wait until nothing of it is left."""
         self.cell.close()
+        self._stop()
+
+    def _stop(self) -> None:
         self._signal(signal.SIGTERM)
         if not select.select([self._pidfd], [], [], END_LIMIT_S)[0]:
             self._signal(signal.SIGKILL)
@@ -54,12 +63,10 @@ class CellGroup:
         try:
             received = link.receive(blocking=True)
         except LinkClosed as error:
-            self._reap()
             raise MachineError("the tunnel's processes ended while they started") from error
         assert received is not None, "a blocking receive returns a message"
         message, fds = received
         if "error" in message:
-            self._reap()
             raise MachineError(message["error"])
         return cell.received(fds)
 
@@ -78,7 +85,7 @@ def _be_group(
 ) -> NoReturn:
     """Be the guardian. Never returns."""
     try:
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == parent:
             os.setsid()
             null = os.open(os.devnull, os.O_RDWR)

@@ -18,6 +18,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from chancel.daemon import linux, namespaces
 
@@ -33,7 +34,13 @@ KEPT = ("booted-system", "current-system", "opengl-driver", "opengl-driver-32", 
 KEPT_OF_USER = ("pipewire-*", "pulse", "wayland-*")
 """What stays of the user's runtime directory: screen and sound."""
 
-UNSET = ("DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS", "NOTIFY_SOCKET")
+BUSES = ("DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS")
+"""Variables that hold addresses of D-Bus."""
+
+INIT = "NOTIFY_SOCKET"
+"""The variable that holds the path of a socket of the init system."""
+
+UNSET = (*BUSES, INIT)
 """Variables that would name what the command must not reach."""
 
 _MACHINES = ".machine"
@@ -69,7 +76,7 @@ def build(name_servers: Sequence[str], environ: Mapping[str, str]) -> None:
 
     Raises OSError.
     """
-    here = Path.cwd()
+    here = _directory()
     linux.unshare(namespaces.CLONE_NEWNS)
     linux.mount("none", Path("/"), "", linux.MS_REC | linux.MS_PRIVATE)
     _hide_sockets(environ)
@@ -78,6 +85,14 @@ def build(name_servers: Sequence[str], environ: Mapping[str, str]) -> None:
         os.chdir(here)  # by its name: where we stood may be hidden now
         return
     os.chdir("/")
+
+
+def _directory() -> Path:
+    """Where we are, by its name; ``/`` if that was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -102,7 +117,7 @@ def _hide_sockets(environ: Mapping[str, str]) -> None:
     if environ.get("XAUTHORITY"):
         kept.append(Path(environ["XAUTHORITY"]))
     held = [*_held(kept, hidden)]
-    buses = [path for path in _buses(environ) if not _is_below(path, hidden)]
+    covered = [path for path in _named_sockets(environ) if not _is_below(path, hidden)]
     for path in hidden:
         linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
     if had_runtime:
@@ -110,16 +125,27 @@ def _hide_sockets(environ: Mapping[str, str]) -> None:
         runtime.chmod(0o700)
     for path, fd in held:
         _show(path, fd)
-    for path in buses:
+    for path in covered:
         linux.mount("/dev/null", path, "", linux.MS_BIND)
 
 
-def _buses(environ: Mapping[str, str]) -> list[Path]:
-    """Sockets that the environment names, wherever they are (``unix:path=…,guid=…;…``)."""
-    values = [environ.get(name, "") for name in UNSET]
-    parts = [part for each in values for part in each.replace(";", ",").split(",")]
-    paths = [Path(part.partition("path=")[2] or part) for part in parts]
-    return [path for path in paths if path.is_socket()]
+def _named_sockets(environ: Mapping[str, str]) -> list[Path]:
+    """Sockets that the environment names, wherever they are."""
+    paths = [path for name in BUSES for path in _bus_paths(environ.get(name, ""))]
+    return [path for path in (*paths, Path(environ.get(INIT, ""))) if path.is_socket()]
+
+
+def _bus_paths(addresses: str) -> Iterator[Path]:
+    """The paths in a list of addresses, ``TRANSPORT:KEY=VALUE,...;...`` with bytes of values as
+    ``%XX`` (D-Bus specification, "Server Addresses").
+
+    What the specification would have refused is read as lenient programs do, and covered too.
+    """
+    for address in addresses.split(";"):
+        for pair in address.partition(":")[2].split(","):
+            key, _, value = pair.partition("=")
+            if key == "path":
+                yield Path(os.fsdecode(unquote_to_bytes(os.fsencode(value))))
 
 
 def _held(paths: Iterable[Path], hidden: set[Path]) -> Iterator[tuple[Path, int]]:

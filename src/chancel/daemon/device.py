@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from chancel.daemon import device_packet, device_tun, netconf
+from chancel.daemon import device_packet, device_tun, linux, netconf
 from chancel.daemon.device_types import Device
 from chancel.daemon.linux import MachineError
 
@@ -29,15 +29,27 @@ def open_device(name: str, *, offload: bool, tap: bool = False) -> Device:
         try:
             return device_packet.open_packet_device(name, offload=offload, tap=tap)
         except OSError as error:
+            if not linux.has_capability(linux.CAP_NET_ADMIN):
+                raise _no_right(name, error) from error
             raise MachineError(
                 f"network device {name} can't be made: {device_tun.CLONE_DEVICE}:"
                 f" {closed.strerror}; veth: {error.strerror}"
-                f" (run as root, or: sudo chmod 0666 {device_tun.CLONE_DEVICE})"
+                f" (expected one of them: sudo chmod 0666 {device_tun.CLONE_DEVICE};"
+                f" in Docker: --device={device_tun.CLONE_DEVICE})"
             ) from error
     try:
         return device_tun.attach(tun, name, offload=offload, tap=tap)
     except OSError as error:
         os.close(tun)
-        raise MachineError(
-            f"network device {name} can't be made: {error.strerror} (run as root)"
-        ) from error
+        if isinstance(error, PermissionError):
+            raise _no_right(name, error) from error
+        raise MachineError(f"network device {name} can't be made: {error.strerror}") from error
+
+
+def _no_right(name: str, error: OSError) -> MachineError:
+    """Who may open ``/dev/net/tun`` may not make a device yet: that takes CAP_NET_ADMIN."""
+    return MachineError(
+        f"network device {name} can't be made: {error.strerror}"
+        " (run as root, in a container with CAP_NET_ADMIN; without root a tunnel has a network"
+        " of its own: chancel exec, or chancel up)"
+    )

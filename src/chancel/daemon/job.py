@@ -35,7 +35,7 @@ class Job:
 
     def start(self) -> NoReturn:
         """Become the daemon. Never returns; raises OSError."""
-        for stream in filter(None, (sys.stdout, sys.stderr)):
+        for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if self.report is not None:
             os.set_inheritable(self.report, True)

@@ -32,6 +32,8 @@ PR_SET_NO_NEW_PRIVS = 38
 
 CAP_CHOWN = 0
 CAP_KILL = 5
+CAP_SETGID = 6
+CAP_SETUID = 7
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
@@ -101,12 +103,26 @@ def syscall(number: int, *arguments: int | bytes | None) -> int:
 
 def keep_capabilities(kept: Iterable[int] = ()) -> None:
     """Give up every capability but these, of which those we have stay. Raises OSError."""
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    before = ctypes.create_string_buffer(_CAPABILITY_SETS.size)
-    _call("capget", header, before)
-    _effective, permitted, *_ = _CAPABILITY_SETS.unpack(before.raw)
+    _effective, permitted = _capabilities()
     wanted = permitted & sum(1 << each for each in kept)
-    _call("capset", header, _CAPABILITY_SETS.pack(wanted, wanted, 0, 0, 0, 0))
+    _call("capset", _capability_header(), _CAPABILITY_SETS.pack(wanted, wanted, 0, 0, 0, 0))
+
+
+def has_capability(number: int) -> bool:
+    """Whether it is in force for us, in our own user namespace. Raises OSError."""
+    return bool(_capabilities()[0] >> number & 1)
+
+
+def _capabilities() -> tuple[int, int]:
+    """Those in force and those permitted; of each the lower 32, where all that we know are."""
+    found = ctypes.create_string_buffer(_CAPABILITY_SETS.size)
+    _call("capget", _capability_header(), found)
+    effective, permitted, *_ = _CAPABILITY_SETS.unpack(found.raw)
+    return effective, permitted
+
+
+def _capability_header() -> bytes:
+    return struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
 
 
 def map_memory(memory: int, size: int, *, writable: bool) -> memoryview:

@@ -17,8 +17,6 @@ from chancel.daemon.linux import MachineError
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUSER = 0x1000_0000
 
-_CAP_SYS_ADMIN = 21
-
 _SETTINGS = {
     "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),
     "kernel.unprivileged_userns_clone": ("0", "1"),
@@ -32,7 +30,7 @@ def found_user() -> int | None:
 
     ``None`` when we have its rights already. Raises :class:`MachineError` that names the remedy.
     """
-    if _has_rights():
+    if linux.has_capability(linux.CAP_SYS_ADMIN):
         return None
     uid, gid = os.geteuid(), os.getegid()
     try:
@@ -70,9 +68,3 @@ def refusal(error: OSError) -> str:
         "container's seccomp profile; in Docker, start the container with: "
         "--security-opt seccomp=unconfined"
     )
-
-
-def _has_rights() -> bool:
-    status = Path("/proc/self/status").read_text()
-    (effective,) = [line for line in status.splitlines() if line.startswith("CapEff:")]
-    return bool(int(effective.split()[1], 16) >> _CAP_SYS_ADMIN & 1)

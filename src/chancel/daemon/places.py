@@ -7,9 +7,10 @@ control socket commands the tunnels.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chancel.errors import ConfigError
@@ -108,13 +109,28 @@ def check_dir(path: Path) -> None:
         raise _refusal(path, f"writable by others (expected mode 0700: chmod 700 {path})")
 
 
+def check_runtime_dir(directory: Path, instances: Sequence[str]) -> None:
+    """Refuse a place where a group of these tunnels can't have its sockets; creates nothing.
+
+    Raises :class:`ConfigError`.
+    """
+    for name in instances:
+        control_socket(directory, name)
+    metrics_socket(directory, instances[0])
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            check_dir(directory)
+    except OSError as error:
+        raise _no_directory(directory, error) from error
+
+
 def make_dir(path: Path) -> Path:
     """Create the directory (mode 0700, and its parents) unless it is there; checked, returned."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise _refusal(path, f"{error.strerror} (expected a directory of your own)") from error
+        raise _no_directory(path, error) from error
     check_dir(path)
     return path
 
@@ -146,3 +162,7 @@ def control_sockets(directory: Path) -> list[Path]:
 
 def _refusal(path: Path, problem: str) -> ConfigError:
     return ConfigError(str(path), None, None, problem)
+
+
+def _no_directory(path: Path, error: OSError) -> ConfigError:
+    return _refusal(path, f"{error.strerror} (expected a directory of your own)")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chancel.daemon import linux
+from chancel.daemon.linux import MachineError
 
 log = logging.getLogger("chancel.daemon")
 
@@ -28,7 +29,10 @@ class Identity(NamedTuple):
 
 
 def identity(user: str) -> Identity | None:
-    """The user, if we can become that: the machine and our user namespace know it, and we may."""
+    """The user, if we can become that: the machine and our user namespace know it, and we may.
+
+    Raises :class:`MachineError` for a root who is kept from it: it would go on as root.
+    """
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -39,7 +43,20 @@ def identity(user: str) -> Identity | None:
         and _is_mapped("gid_map", entry.pw_gid)
         and _groups_allowed()
     )
-    return Identity(entry.pw_uid, entry.pw_gid) if can_become else None
+    if not can_become:
+        return None
+    _check_rights(user)
+    return Identity(entry.pw_uid, entry.pw_gid)
+
+
+def _check_rights(user: str) -> None:
+    needed = {"CAP_SETUID": linux.CAP_SETUID, "CAP_SETGID": linux.CAP_SETGID}
+    lacking = [name for name, number in needed.items() if not linux.has_capability(number)]
+    if lacking:
+        raise MachineError(
+            f"no process can become the user {user} here: root lacks {' and '.join(lacking)}"
+            " (in Docker: --cap-add=SETUID --cap-add=SETGID)"
+        )
 
 
 def drop(wanted: Identity | None) -> None:

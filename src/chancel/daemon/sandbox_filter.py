@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from chancel import console
 from chancel.daemon import linux
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_calls import (
@@ -47,13 +48,18 @@ class _Program(ctypes.Structure):
 
 
 def load_library() -> Any:
-    """The module ``pyseccomp``. Raises :class:`MachineError` where it finds no libseccomp."""
+    """The module ``pyseccomp``. Raises :class:`MachineError` where it has no libseccomp."""
     try:
         import pyseccomp
     except (ImportError, RuntimeError) as error:
         raise MachineError(
             "libseccomp is not installed (Debian: apt-get install libseccomp2; Fedora: dnf install"
             " libseccomp; without system call filters: chancel run --sandbox=off)"
+        ) from error
+    except OSError as error:
+        raise MachineError(
+            f"libseccomp can't be loaded: {console.explain(error)} (expected the library of this"
+            " system, installed anew; without system call filters: chancel run --sandbox=off)"
         ) from error
     return pyseccomp
 
