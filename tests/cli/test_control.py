@@ -140,8 +140,8 @@ def test_a_group_is_asked_once_whatever_sockets_it_has(directory: Path) -> None:
 
 def test_a_group_that_a_tunnel_joins_right_now_is_one_group(directory: Path) -> None:
     """Its socket is there before the others know of it."""
-    with serving(directory / "joining.ctl", RECORDED), serving(directory / "lab.ctl", RECORDED):
-        assert [group.name for group in ctl.survey(directory).groups] == ["joining"]
+    with serving(directory / "lab.ctl", RECORDED), serving(directory / "new.ctl", RECORDED):
+        assert [group.name for group in ctl.survey(directory).groups] == ["lab"]
 
 
 def test_a_group_is_found_by_any_of_its_tunnels(directory: Path) -> None:
