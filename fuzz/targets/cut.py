@@ -37,7 +37,8 @@ for _end in (_KERNEL, _DEVICE):
 _FLOWS = (Flow(), Flow(protocol=17), Flow(version=6, source="fd00::1", destination="fd00::2"))
 _MOST_READS = 6
 _SMALL = 64
-_MOST_BATCHES = 64
+_MOST_BATCHES = 64 * _MOST_READS
+"""A read may say that each of its bytes is a segment; such packets fill forty slots."""
 _MOST_BYTES = 3_000
 """Of one read, mostly: the cut made packet by packet takes its time."""
 MOST_BYTES = 512
