@@ -46,7 +46,9 @@ def log() -> Iterator[logging.Logger]:
 
 
 def handler(syslog: Syslog, identity: str = "chancel") -> SyslogHandler:
-    return SyslogHandler(syslog, identity, patient=False)
+    handler = SyslogHandler(syslog)
+    handler.identity = identity
+    return handler
 
 
 def test_a_line_as_the_c_library_would_send_it(path: Path, log: logging.Logger) -> None:

@@ -7,6 +7,7 @@ guardian, which sees who died first, says so and ends the group.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import logging
@@ -14,7 +15,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from chancel.daemon import linux, logs, privileges, sandbox
@@ -35,6 +36,9 @@ COLLECTING = frozenset({"control", *KEEPER.values()})
 
 HUNG_UP_LIMIT_S = 5.0
 """A guardian that lives speaks up at once when a process has died."""
+
+GUARDIANS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+"""Those that end a group."""
 
 _STANDARD = frozenset({0, 1, 2})
 
@@ -58,7 +62,6 @@ def run(
     """
     status = 1
     try:
-        logs.setup(name)
         settle(name, guardian)
         close_all_but(wiring.own_descriptors(name) | logs.descriptors())
         process = Process(name, wiring)
@@ -100,11 +103,21 @@ def _wait_for_the_end(process: Process, closed: LinkClosed) -> None:
     raise NeighbourLied(f"{closed}, and it lives") from closed
 
 
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """What is forked in this block never hears the signals that are for the guardian, which a
+    terminal sends to all of us. It hears them itself, if late.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GUARDIANS_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def settle(name: str, guardian: int) -> None:
-    """Take our own name, and leave signals to the guardian: a terminal sends them to all of us."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    """Take our own name and place; signals are blocked (:func:`deaf`)."""
+    logs.rename(name)
     _die_with(guardian)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

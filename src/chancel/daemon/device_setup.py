@@ -47,9 +47,10 @@ class SetUp:
         self._configs = configs
         ours, theirs = make_link()
         guardian = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _run(configs, cell, theirs, guardian)
+        with child.deaf():
+            self._pid = os.fork()
+            if self._pid == 0:
+                _run(configs, cell, theirs, guardian)
         theirs.close()
         self._link = MessageLink(ours)
 
@@ -101,7 +102,6 @@ def _run(
     """Be the set-up process, until the guardian closes the link or is gone. Never returns."""
     status = 1
     try:
-        logs.setup(_NAME)
         child.settle(_NAME, guardian)
         if cell is not None:
             cell.enter_network()

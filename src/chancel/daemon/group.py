@@ -124,15 +124,16 @@ class Group:
         syslog = {End.SYSLOG: tuple(logs.descriptors())}
         ends = {name: {**wiring.ends(name), **syslog} for name in topology.duties}
         self.programs = sandbox.programs(plan, ends)
-        for name in topology.duties:
-            pid = os.fork()
-            if pid == 0:
-                user, program = users.get(name), self.programs.get(name)
-                child.run(name, wiring, makers[name], user, plan, program, guardian)
-            ours = wiring.guardian_links[name][0]
-            ours.setblocking(False)
-            link = MessageLink(ours)
-            self.children[name] = Child(name, pid, link)
+        with child.deaf():
+            for name in topology.duties:
+                pid = os.fork()
+                if pid == 0:
+                    user, program = users.get(name), self.programs.get(name)
+                    child.run(name, wiring, makers[name], user, plan, program, guardian)
+                ours = wiring.guardian_links[name][0]
+                ours.setblocking(False)
+                link = MessageLink(ours)
+                self.children[name] = Child(name, pid, link)
         self.bell: Bell = wiring.bells[GUARDIAN]
         self.mtu_board = (
             BoardReader(wiring.boards["heaven-rx"], HeavenRxRecord)

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from chancel.crypto.system import SystemSuite
 from chancel.daemon import config, ctl_socket, logs, privileges, sandbox, topology
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.cell import Cell
-from chancel.daemon.child import Make
+from chancel.daemon.child import GUARDIANS_SIGNALS, Make
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import MIN_MTU_IPV6, Mode, TunnelConfig
 from chancel.daemon.device_setup import SetUp
@@ -40,8 +41,6 @@ from chancel.daemon.topology import GUARDIAN
 from chancel.daemon.trace import make_channel
 from chancel.daemon.tunnel import Tunnel
 from chancel.errors import ChancelError, LocalProtocolError
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 TOLD_INTERVAL_S = 60.0
 """What users can ask for without end is told at most once in this time."""
@@ -67,8 +66,14 @@ def run(
 
 
 def load_duties(mode: Mode) -> dict[str, Make]:
-    """Import the mode's duties, before the fork; numpy without the threads that we never use."""
+    """Import the mode's duties, before the fork; numpy without the threads that we never use.
+
+    What the primitives' libraries set up when they are first used, all processes share then.
+    """
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    suite = SystemSuite()
+    suite.kmac256(bytes(32), b"", 32, b"")
+    suite.aead(bytes(32)).encrypt(bytes(12), b"", b"")
     return {
         name: importlib.import_module(f"chancel.daemon.duties.{name.replace('-', '_')}").make
         for name in topology.of(mode).duties
@@ -123,7 +128,7 @@ def _signals() -> Iterator[socket.socket]:
     reading, writing = socket.socketpair()
     reading.setblocking(False)
     writing.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, lambda *_: None) for number in GUARDIANS_SIGNALS}
     wakeup = signal.set_wakeup_fd(writing.fileno())
     try:
         yield reading

@@ -42,20 +42,33 @@ def descriptors() -> frozenset[int]:
 
 
 def setup(duty: str) -> None:
-    """Log as ``duty`` from now on; called in each process, after the fork too."""
+    """Log as ``duty`` from now on."""
     logger = logging.getLogger(LOGGER)
-    logger.handlers[:] = [_handler(duty)]
+    logger.handlers[:] = [_handler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logging.raiseExceptions = False  # a reader of our output that is gone is no reason to end
+    rename(duty)
 
 
-def _handler(duty: str) -> logging.Handler:
+def rename(duty: str) -> None:
+    """Log as ``duty`` in a process forked from one that had set up its log.
+
+    The handler stays: making another would copy a hundred pages that all processes share.
+    """
+    for handler in logging.getLogger(LOGGER).handlers:
+        if isinstance(handler, SyslogHandler):
+            handler.identity = "chancel" if duty == GUARDIAN else f"chancel-{duty}"
+            handler.is_patient = duty == GUARDIAN
+        elif isinstance(handler.formatter, _Line):
+            handler.formatter.duty = duty
+
+
+def _handler() -> logging.Handler:
     if _syslog is not None:
-        identity = "chancel" if duty == GUARDIAN else f"chancel-{duty}"
-        return SyslogHandler(_syslog, identity, patient=duty == GUARDIAN)
+        return SyslogHandler(_syslog)
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_JournalLine(duty) if _is_journal() else _Line(duty))
+    handler.setFormatter(_JournalLine() if _is_journal() else _Line())
     return handler
 
 
@@ -71,21 +84,19 @@ def _is_journal() -> bool:
 class _Line(logging.Formatter):
     """With a date of our own, in UTC; strftime would look at the time zone's file each time."""
 
-    def __init__(self, duty: str) -> None:
-        super().__init__()
-        self._duty = duty
+    duty = GUARDIAN
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         year, month, day, hour, minute, second, *_ = time.gmtime(record.created)
         date, clock = f"{year}-{month:02}-{day:02}", f"{hour:02}:{minute:02}:{second:02}"
-        return f"{date} {clock}.{int(record.msecs):03} UTC [{self._duty}]: {record.message}"
+        return f"{date} {clock}.{int(record.msecs):03} UTC [{self.duty}]: {record.message}"
 
 
 class _JournalLine(_Line):
     """With the prefix that the journal turns into a priority (sd-daemon(3))."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return f"<{SEVERITIES[record.levelno]}>[{self._duty}]: {record.message}"
+        return f"<{SEVERITIES[record.levelno]}>[{self.duty}]: {record.message}"
 
 
 class RateLimit:

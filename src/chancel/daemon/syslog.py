@@ -82,13 +82,17 @@ class Syslog:
 
 
 class SyslogHandler(logging.Handler):
-    """Lines of one process, in the form of the C library's syslog(3)."""
+    """Lines of one process, in the form of the C library's syslog(3).
 
-    def __init__(self, syslog: Syslog, identity: str, *, patient: bool) -> None:
+    ``identity`` is its name there. One that ``is_patient`` waits for a daemon that is busy.
+    """
+
+    identity = "chancel"
+    is_patient = False
+
+    def __init__(self, syslog: Syslog) -> None:
         super().__init__()
         self._syslog = syslog
-        self._identity = identity
-        self._patient = patient
         self._lost = 0
         time.localtime()  # reads the time zone, while there is a file system
 
@@ -102,8 +106,8 @@ class SyslogHandler(logging.Handler):
 
     def _send(self, level: int, text: str) -> bool:
         priority = FACILITY_DAEMON << 3 | SEVERITIES[level]
-        line = f"<{priority}>{_timestamp()} {self._identity}[{os.getpid()}]: {text}"
-        return self._syslog.send(line.encode(errors="backslashreplace"), patient=self._patient)
+        line = f"<{priority}>{_timestamp()} {self.identity}[{os.getpid()}]: {text}"
+        return self._syslog.send(line.encode(errors="backslashreplace"), patient=self.is_patient)
 
 
 def _timestamp() -> str:
