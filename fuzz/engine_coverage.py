@@ -73,7 +73,7 @@ def _engine() -> Any:
 
 
 def _instrumented(name: str) -> Target:
-    with _engine().instrument_imports(include=["chancel"]):
+    with _engine().instrument_imports(include=["chancel", "libkyrka"]):
         return load(name)
 
 

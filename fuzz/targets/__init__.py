@@ -21,6 +21,7 @@ NAMES = (
     "runs",
     "settings",
     "board",
+    "cathedral",
     # the protocol's machines
     "window",
     "admission",
@@ -29,6 +30,12 @@ NAMES = (
     "pilgrim",
     "shrine",
     "session",
+    "batches",
+    "cathedral_offers",
+    # links, and the library on top
+    "framing",
+    "text_lines",
+    "library",
     # the hot functions
     "checksum",
     "cut",

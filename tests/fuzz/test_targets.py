@@ -9,7 +9,16 @@ import pytest
 from fuzz import corpus, engine_random
 from fuzz.targets import NAMES, load
 
-INPUTS = {"session": 150, "cut": 150, "exchange": 300, "control": 300, "opening": 400}
+INPUTS = {
+    "batches": 150,
+    "session": 150,
+    "cut": 150,
+    "exchange": 300,
+    "control": 300,
+    "library": 150,
+    "opening": 400,
+    "text_lines": 500,
+}
 MOST_INPUTS = 1500
 MOST_CORPUS_BYTES = 1 << 20
 

@@ -217,7 +217,8 @@ class Session(Uncopied):
     ) -> None:
         """Datagrams from one address: runs of ordinary packets as one, all else one by one."""
         while datagrams:
-            payloads = self._opener.open_run_untrusted(datagrams, now)
+            quiet = source == self._path.address and not self._is_due(now)
+            payloads = self._opener.open_run_untrusted(datagrams, now) if quiet else []
             if payloads:
                 self._observe(source, now)
                 self._take_inner_untrusted(payloads)
@@ -227,6 +228,11 @@ class Session(Uncopied):
             if rest:
                 self.receive(rest[0], source, now, wall)
             datagrams = rest[1:]
+
+    def _is_due(self, now: float) -> bool:
+        """Whether something waits that the next datagram, and not the last of many, sets going."""
+        at = self.wake_at()
+        return at is not None and at <= now
 
     def _attend(self, now: float, wall: float) -> None:
         """After traffic: let the keeper do what is due because of it, and carry over."""
