@@ -38,11 +38,13 @@ class OfferKind(enum.Enum):
 
     The base key is one for ``PEER_OFFER`` (a pilgrim's, which is a one-way sender's, with flocks 0
     and 0) or, to and from a cathedral (a discovery and relay server), for ``CATHEDRAL_OFFER``.
+    Offers of the ``FEDERATION`` go between cathedrals; ``kdf_cathedral`` has their base keys.
     """
 
     EXCHANGE = b"SANCTUM.SACRAMENT.KDF"
     PILGRIM = b"SANCTUM.PILGRIMAGE.KDF"
     CATHEDRAL = b"SANCTUM.CATHEDRAL.KDF"
+    FEDERATION = b"SANCTUM.CATHEDRAL.CATACOMB"
 
 
 def base_key(suite: Suite, purpose: Purpose, secret: Buffer, flocks: Flocks) -> bytes:

@@ -10,6 +10,10 @@ knows where the peer is; ``graces`` sends heartbeats and finds the MTU. They spe
 of ``messages`` and tell what happened in those of ``events``. ``session`` joins them by direct
 calls; the daemon does so across processes.
 
+``cathedral_offers`` signs, seals and opens what goes to, from and between cathedrals, ``ambry``
+unwraps the secret that one hands out, and ``shroud_marks`` tells it whose shroud it sees.
+``sealing`` is the way of all offers to seal what they say.
+
 ``profile`` has the numbers that a version of the protocol fixes, ``behaviour`` those in which
 implementations of it differ. Nothing here does IO or reads a clock: ``now`` is monotonic seconds,
 ``wall`` the seconds of the wall clock since 1970, and randomness comes from the injected suite.

@@ -9,17 +9,15 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-from cryptography.exceptions import InvalidTag
-
-from chancel.crypto.kdf import OfferKind, offer_key
+from chancel.crypto.kdf import OfferKind
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.sealing import open_offer_untrusted, seal_offer
 from chancel.wire.drop import Drop
 from chancel.wire.offer import (
     CURRENT,
     DATA_BYTES,
     EXTRA_BYTES,
-    NONCE,
     SEED_BYTES,
     KeyBody,
     OfferData,
@@ -50,10 +48,9 @@ def seal_key_offer(
     fresh = suite.random(_FRESH_BYTES)
     seed, shown, extra = fresh[:SEED_BYTES], fresh[SEED_BYTES:_EXTRA_AT], fresh[_EXTRA_AT:]
     own, peer = _FLOCKS.unpack(shown)
-    header = layout.encode(OfferHeader(offer.spi, Flocks(FlockId(own), FlockId(peer)), seed))
-    aead = suite.aead(offer_key(suite, OfferKind.PILGRIM, base, seed))
-    data = OfferData(offer.timestamp, offer.body).encode()
-    return header + aead.encrypt(NONCE, data + extra[: layout.extra_bytes], header)
+    header = OfferHeader(offer.spi, Flocks(FlockId(own), FlockId(peer)), seed)
+    plaintext = OfferData(offer.timestamp, offer.body).encode() + extra[: layout.extra_bytes]
+    return seal_offer(suite, OfferKind.PILGRIM, base, header, plaintext, layout)
 
 
 def open_key_offer_untrusted(
@@ -69,12 +66,7 @@ def open_key_offer_untrusted(
     header = layout.decode_untrusted(datagram)
     if header.spi == 0:
         raise RemoteProtocolError(Drop.OFFER_ZERO_SPI)
-    aead = suite.aead(offer_key(suite, OfferKind.PILGRIM, base, header.seed))
-    view, at = memoryview(datagram), layout.header_bytes
-    try:
-        plaintext = aead.decrypt(NONCE, view[at:], view[:at])
-    except InvalidTag:
-        raise RemoteProtocolError(Drop.OFFER_BAD_TAG) from None
+    plaintext = open_offer_untrusted(suite, OfferKind.PILGRIM, base, header, datagram, layout)
     data = OfferData.decode_untrusted(plaintext[:DATA_BYTES])
     if not isinstance(data.body, KeyBody):
         raise RemoteProtocolError(Drop.OFFER_TYPE)

@@ -1,7 +1,7 @@
-"""One offer packet: sealing and opening (protocol sections 4.2 and 4.3).
+"""One exchange offer: sealing and opening (protocol sections 4.2 and 4.3).
 
-Each packet has its own key, derived from the seed in its header, and a fixed nonce: so every
-packet, retransmissions included, is made here anew with a new seed.
+Its key comes from the seed in its header (``sealing``): so every packet, retransmissions included,
+is made here anew with a new seed.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-from cryptography.exceptions import InvalidTag
-
-from chancel.crypto.kdf import OfferKind, offer_key
+from chancel.crypto.kdf import OfferKind
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.sealing import open_offer_untrusted, seal_offer
 from chancel.wire.drop import Drop
 from chancel.wire.offer import (
     CURRENT,
     DATA_BYTES,
     EXTRA_BYTES,
-    NONCE,
     RANDOM_BYTES,
     SEED_BYTES,
     ExchangeBody,
@@ -66,10 +64,9 @@ def seal_exchange_offer(
     """
     fresh = suite.random(_FRESH_BYTES)
     seed, shown, padding = fresh[:SEED_BYTES], fresh[SEED_BYTES:_PADDING_AT], fresh[_PADDING_AT:]
-    header = layout.encode(OfferHeader(spi, _shown(flocks, shown), seed))
-    extra = (random + padding)[: layout.extra_bytes]
-    aead = suite.aead(offer_key(suite, OfferKind.EXCHANGE, base, seed))
-    return header + aead.encrypt(NONCE, data.encode() + extra, header)
+    header = OfferHeader(spi, _shown(flocks, shown), seed)
+    plaintext = data.encode() + (random + padding)[: layout.extra_bytes]
+    return seal_offer(suite, OfferKind.EXCHANGE, base, header, plaintext, layout)
 
 
 def open_exchange_offer_untrusted(
@@ -81,12 +78,7 @@ def open_exchange_offer_untrusted(
     ``OFFER_ZERO_SPI``, ``OFFER_STATE``, ``OFFER_FRAGMENT_RANGE``.
     """
     header = layout.decode_untrusted(datagram)
-    aead = suite.aead(offer_key(suite, OfferKind.EXCHANGE, base, header.seed))
-    view, at = memoryview(datagram), layout.header_bytes
-    try:
-        plaintext = aead.decrypt(NONCE, view[at : layout.offer_bytes], view[:at])
-    except InvalidTag:
-        raise RemoteProtocolError(Drop.OFFER_BAD_TAG) from None
+    plaintext = open_offer_untrusted(suite, OfferKind.EXCHANGE, base, header, datagram, layout)
     data = OfferData.decode_untrusted(plaintext[:DATA_BYTES])
     if not isinstance(data.body, ExchangeBody):
         raise RemoteProtocolError(Drop.OFFER_TYPE)

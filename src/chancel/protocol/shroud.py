@@ -4,7 +4,8 @@
 
     id 16 | seed_id 16 | seed_data 16 | (datagram, one byte ff, zeros) XOR mask
 
-Between peers all 48 bytes of the header are random and mean nothing. Small datagrams grow by a
+Between peers all 48 bytes of the header are random and mean nothing; towards a cathedral they begin
+with a mark (``shroud_marks``). Small datagrams grow by a
 random number of zeros, so that sizes tell less. Like any mask it authenticates nothing: whoever
 flips a bit here flips one in the datagram, which has a tag of its own.
 """
@@ -40,11 +41,14 @@ class Shroud:
         self._key = bytes(key)
         self._suite = suite
 
-    def wrap(self, datagram: Buffer, limit: int) -> bytes:
-        """Return header and masked datagram; one smaller than ``limit`` grows, but not up to it."""
+    def wrap(self, datagram: Buffer, limit: int, mark: bytes = b"") -> bytes:
+        """Return header and masked datagram; one smaller than ``limit`` grows, but not up to it.
+
+        The header begins with ``mark``, for whoever must tell whose it is; the rest is random.
+        """
         total = SHROUD_BYTES + len(datagram)
         room = limit - total
-        fresh = self._suite.random(HEADER_BYTES + _DRAW_BYTES)
+        fresh = mark + self._suite.random(HEADER_BYTES - len(mark) + _DRAW_BYTES)
         header = fresh[:HEADER_BYTES]
         # The remainder prefers small numbers by one in three million at most: nobody could tell.
         growth = int.from_bytes(fresh[HEADER_BYTES:], "big") % room if room >= 2 else 0

@@ -55,6 +55,14 @@ class Drop(enum.StrEnum):
     OFFER_LIMIT = "offer-limit"
     NO_SECRET = "no-secret"  # noqa: S105 - a reason, not a password
 
+    # An offer to, from or between cathedrals, or the ambry in it (cathedral sections 1.7, 2.4 and
+    # 8.5).
+    OFFER_SIGNATURE = "offer-signature"
+    OFFER_IDENTITY = "offer-identity"
+    AMBRY_TUNNEL = "ambry-tunnel"
+    AMBRY_BAD_TAG = "ambry-bad-tag"
+    AMBRY_EXPIRED = "ambry-expired"
+
     # An authentic inner packet that the filter refuses (section 3.4), or one of no length that can
     # be (section 12.1).
     INNER_TOO_SHORT = "inner-too-short"

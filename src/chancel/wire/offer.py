@@ -11,6 +11,9 @@
 These are 623 bytes; release 0.9.20 (section 15) has one flock and no extra, which leaves 551: an
 :class:`OfferLayout` says which. What follows is padding that nobody authenticates (section 12.1)
 and is ignored.
+
+Here are the bodies of offers between peers. To and from a cathedral, a discovery and relay server,
+go offers with the magics and bodies of ``cathedral``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import struct
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from typing import ClassVar, Final, Protocol, Self, TypeVar
 
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
@@ -39,7 +43,9 @@ NONCE: Final = bytes(11) + b"\x01"
 _PREFIX = struct.Struct("!BQ")
 _EXCHANGE = struct.Struct("!QI4sBB32s392s")
 _KEY = struct.Struct("!Q4s32s")
-_BODY_BYTES = DATA_BYTES - _PREFIX.size
+
+BODY_BYTES: Final = DATA_BYTES - _PREFIX.size
+"""What the largest body takes, an exchange's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class OfferHeader:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfferLayout:
-    """What of an offer differs between versions of the protocol."""
+    """What of an offer differs between versions of the protocol, and between whom it is for."""
 
     header: struct.Struct
     """Magic, flocks, SPI and seed."""
@@ -65,6 +71,7 @@ class OfferLayout:
     """How many of the sender's flocks the header shows: both, or its own alone."""
     extra_bytes: int
     """Random bytes behind the data; the first of them are an exchange's fixed random value."""
+    magic: bytes = MAGIC
 
     @property
     def header_bytes(self) -> int:
@@ -83,19 +90,19 @@ class OfferLayout:
 
     def encode(self, header: OfferHeader) -> bytes:
         """Return the head's bytes; ``LocalProtocolError`` if a value doesn't fit."""
-        _require_size("seed", header.seed, SEED_BYTES)
-        return _pack(self.header, MAGIC, *header.flocks[: self.flocks], header.spi, header.seed)
+        require_size("seed", header.seed, SEED_BYTES)
+        return pack(self.header, self.magic, *header.flocks[: self.flocks], header.spi, header.seed)
 
     def decode_untrusted(self, datagram: Buffer) -> OfferHeader:
         """Read the head of a whole datagram, padded or not. A flock that it doesn't show is 0.
 
-        Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT``, ``OFFER_TYPE`` (the magic isn't an
-        offer's). Any SPI is let through: exchanges don't look at it.
+        Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT``, ``OFFER_TYPE`` (another magic). Any SPI
+        is let through: exchanges don't look at it.
         """
         if len(datagram) < self.offer_bytes:
             raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
         magic, *flocks, spi, seed = self.header.unpack_from(datagram)
-        if magic != MAGIC:
+        if magic != self.magic:
             raise RemoteProtocolError(Drop.OFFER_TYPE)
         return OfferHeader(spi, Flocks(*flocks, *NO_FLOCKS[self.flocks :]), seed)
 
@@ -137,10 +144,10 @@ class ExchangeBody:
 
     def encode(self) -> bytes:
         """Return the 442 bytes; ``LocalProtocolError`` if a value doesn't fit."""
-        _require_size("salt", self.salt, 4)
-        _require_size("ecdh", self.ecdh, 32)
-        _require_size("kem", self.kem, FRAGMENT_BYTES)
-        return _pack(
+        require_size("salt", self.salt, 4)
+        require_size("ecdh", self.ecdh, 32)
+        require_size("kem", self.kem, FRAGMENT_BYTES)
+        return pack(
             _EXCHANGE,
             self.id,
             self.spi,
@@ -182,9 +189,9 @@ class KeyBody:
 
     def encode(self) -> bytes:
         """Return the 442 bytes, zero after the key; ``LocalProtocolError`` if a value misfits."""
-        _require_size("salt", self.salt, 4)
-        _require_size("key", self.key, 32)
-        return _pack(_KEY, self.id, self.salt, self.key).ljust(_BODY_BYTES, b"\0")
+        require_size("salt", self.salt, 4)
+        require_size("key", self.key, 32)
+        return pack(_KEY, self.id, self.salt, self.key).ljust(BODY_BYTES, b"\0")
 
     @classmethod
     def decode_untrusted(cls, data: Buffer, offset: int) -> KeyBody:
@@ -207,7 +214,7 @@ class OfferData:
 
     def encode(self) -> bytes:
         """Return the 451 bytes; ``LocalProtocolError`` if a value doesn't fit."""
-        return _pack(_PREFIX, self.body.TYPE, self.timestamp) + self.body.encode()
+        return encode_data(self.timestamp, self.body)
 
     @classmethod
     def decode_untrusted(cls, data: Buffer) -> OfferData:
@@ -216,13 +223,7 @@ class OfferData:
         Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT`` (any other length), ``OFFER_TYPE``, and
         what the body's own decoder raises.
         """
-        if len(data) != DATA_BYTES:
-            raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
-        type_, timestamp = _PREFIX.unpack_from(data)
-        body = _BODIES.get(type_)
-        if body is None:
-            raise RemoteProtocolError(Drop.OFFER_TYPE)
-        return cls(timestamp, body.decode_untrusted(data, _PREFIX.size))
+        return cls(*decode_data_untrusted(data, _BODIES))
 
 
 _BODIES: Final[dict[int, type[Body]]] = {
@@ -231,13 +232,53 @@ _BODIES: Final[dict[int, type[Body]]] = {
 }
 
 
-def _require_size(name: str, value: bytes, size: int) -> None:
+class AnyBody(Protocol):
+    """What is said in an offer's data, of whatever type."""
+
+    TYPE: ClassVar[int]
+
+    def encode(self) -> bytes:
+        """Return the 442 bytes; ``LocalProtocolError`` if a value doesn't fit."""
+        ...
+
+    @classmethod
+    def decode_untrusted(cls, data: Buffer, offset: int) -> Self:
+        """Read the 442 bytes at ``offset``; raises ``RemoteProtocolError``."""
+        ...
+
+
+B = TypeVar("B", bound=AnyBody)
+
+
+def encode_data(timestamp: int, body: AnyBody) -> bytes:
+    """Return the 451 bytes; ``LocalProtocolError`` if a value doesn't fit."""
+    return pack(_PREFIX, body.TYPE, timestamp) + body.encode()
+
+
+def decode_data_untrusted(data: Buffer, bodies: Mapping[int, type[B]]) -> tuple[int, B]:
+    """Read exactly 451 decrypted bytes: timestamp and a body of one of these types.
+
+    Raises ``RemoteProtocolError``: ``OFFER_TOO_SHORT`` (any other length), ``OFFER_TYPE``, and what
+    the body's own decoder raises.
+    """
+    if len(data) != DATA_BYTES:
+        raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
+    type_, timestamp = _PREFIX.unpack_from(data)
+    body = bodies.get(type_)
+    if body is None:
+        raise RemoteProtocolError(Drop.OFFER_TYPE)
+    return timestamp, body.decode_untrusted(data, _PREFIX.size)
+
+
+def require_size(name: str, value: bytes, size: int) -> None:
+    """Raise ``LocalProtocolError`` unless a field has its size."""
     # struct would pad or cut without a word.
     if len(value) != size:
         raise LocalProtocolError(f"{name} of an offer has {size} bytes, not {len(value)}")
 
 
-def _pack(layout: struct.Struct, *values: int | bytes) -> bytes:
+def pack(layout: struct.Struct, *values: int | bytes) -> bytes:
+    """Return the packed values; ``LocalProtocolError`` if one doesn't fit."""
     try:
         return layout.pack(*values)
     except struct.error as error:
