@@ -9,6 +9,7 @@ measuring are in ``docs/decisions/008-benchmarks.md``.
 from __future__ import annotations
 
 SECTIONS = {
+    "ambry": "benchmarks.ambry",
     "exchange": "benchmarks.exchange",
     "help": "benchmarks.startup",
     "kyrka": "benchmarks.kyrka",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chancel.cli.main import COMMANDS
 from chancel.daemon import config
 from chancel.daemon.config_types import PROCESSES
 from chancel.links import addresses
@@ -88,8 +89,9 @@ def _check_target(target: str) -> None:
 
 
 def _check_subcommand(words: list[str]) -> None:
-    """The command knows its own name and every option it is given."""
-    command = [sys.executable, "-m", "chancel.cli.main", words[0], "--help"]
+    """The command, or the one of a group, knows its name and every option it is given."""
+    name = words[:2] if len(COMMANDS[words[0]].functions) > 1 else words[:1]
+    command = [sys.executable, "-m", "chancel.cli.main", *name, "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     options = [word for word in words[1:] if word.startswith("-")]
     assert [option for option in options if option not in shown] == []

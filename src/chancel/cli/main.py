@@ -52,6 +52,12 @@ COMMANDS = {
     "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),
     "trace": Entry("Watch a group at work; draw it.", "chancel.cli.trace_command", ("trace",)),
     "keygen": Entry("Make a shared secret.", "chancel.cli.keygen_command", ("keygen",)),
+    "ambry": Entry(
+        "Make and roll the keys of devices.",
+        "chancel.cli.ambry_commands",
+        ("generate", "bundle", "export", "renew", "cosk_pair", "inspect", "roll"),
+        example="chancel ambry bundle cafeba00 cafeba00 30 home.ambry",
+    ),
     "lab": Entry("Two hosts joined by a bad wire; no root.", "chancel.lab.command", ("lab",)),
     "sim": Entry(
         "Simulate tunnels with faults.",
@@ -63,7 +69,7 @@ COMMANDS = {
 }
 
 LATER = frozenset(
-    {"hymn", "ambry", "vicar", "share", "open", "inlet", "outlet"}
+    {"hymn", "vicar", "share", "open", "inlet", "outlet"}
     | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "top", "map"}
 )
 """Commands whose names are promised; they come with later releases."""
