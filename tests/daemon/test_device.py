@@ -174,5 +174,5 @@ def test_without_any_right_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(device_packet, "open_packet_device", refuse)
-    with pytest.raises(MachineError, match="run as root, or: sudo chmod 0666"):
+    with pytest.raises(MachineError, match="run as root.*without root.*chancel exec"):
         device.open_device(NAME, offload=True)
