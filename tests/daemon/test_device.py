@@ -11,7 +11,7 @@ from ipaddress import IPv4Interface, IPv4Network
 
 import pytest
 
-from chancel.daemon import device, device_packet, device_tun, netconf
+from chancel.daemon import device, device_packet, device_tun, linux, netconf
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
@@ -167,12 +167,22 @@ def test_without_tun_the_packet_device_steps_in(
     in_network(test)
 
 
-def test_without_any_right_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("has_right", "remedy"),
+    [
+        (False, "run as root.*without root.*chancel exec"),
+        (True, "sudo chmod 0666 /nonexistent/tun"),
+    ],
+)
+def test_without_any_device_the_remedy_is_named(
+    monkeypatch: pytest.MonkeyPatch, has_right: bool, remedy: str
+) -> None:
     monkeypatch.setattr(device_tun, "CLONE_DEVICE", "/nonexistent/tun")
+    monkeypatch.setattr(linux, "has_capability", lambda _number: has_right)
 
     def refuse(name: str, *, offload: bool, tap: bool) -> Device:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(device_packet, "open_packet_device", refuse)
-    with pytest.raises(MachineError, match="run as root.*without root.*chancel exec"):
+    with pytest.raises(MachineError, match=remedy):
         device.open_device(NAME, offload=True)
