@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -382,3 +383,34 @@ def test_others_add_schemes() -> None:
 def test_names_that_can_not_be_schemes_are_refused(name: str) -> None:
     with pytest.raises(LocalProtocolError):
         addresses.register(name, Scheme())
+
+
+@pytest.mark.parametrize("verb", [addresses.connect, addresses.listen, addresses.bind])
+@pytest.mark.parametrize("address", ["tcp://user:hunter2@h:1", "http://user:hunter2@h/"])
+def test_a_password_is_in_no_message(verb: Any, address: str) -> None:
+    with pytest.raises(LocalProtocolError, match="password has no place") as refused:
+        asyncio.run(verb(address))
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "tls"])
+def test_a_name_that_no_host_can_have_is_refused(scheme: str) -> None:
+    for host in ("a..b", "x" * 64):
+        with pytest.raises(LocalProtocolError, match=f"{scheme}://{host}:1"):
+            asyncio.run(addresses.connect(f"{scheme}://{host}:1"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::ffff:127.0.0.1]"])
+def test_who_listens_everywhere_can_be_called_here(host: str) -> None:
+    async def test() -> None:
+        bound = host if "ffff" not in host else "127.0.0.1"
+        async with await addresses.listen(f"udp://{bound}:0") as listener:
+            port = listener.address.rpartition(":")[2]
+            async with await addresses.connect(f"udp://{host}:{port}") as caller:
+                await caller.send(b"who is there?")
+                called = await listener.accept()
+                assert await called.receive() == b"who is there?"
+                await called.send(b"I am")
+                assert await caller.receive() == b"I am"
+
+    run(test)

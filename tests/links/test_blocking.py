@@ -408,3 +408,25 @@ def test_a_tunnel_begins_with_the_block_and_says_when_it_can_send() -> None:
 def test_a_link_that_can_send_at_once_is_ready() -> None:
     with pair() as (left, _):
         left.ready()
+
+
+LATE = """
+import sys
+from chancel.links import blocking
+
+class Client:
+    def __init__(self):
+        self.link = blocking.connect(sys.argv[1])
+
+    def __del__(self):
+        self.link.close()
+
+client = Client()
+"""
+
+
+def test_a_finalizer_at_the_end_of_a_program_does_not_hang() -> None:
+    with blocking.listen("tcp://127.0.0.1:0") as listener:
+        child = subprocess.Popen([sys.executable, "-c", LATE, listener.address])
+        with listener.accept(LONG_S):
+            assert child.wait(LONG_S) == 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+from typing import Any
 
 import pytest
 
 from chancel.errors import LinkClosed, LocalProtocolError
+from chancel.links import udp_offload
 from chancel.links.endpoint import MAX_WITHOUT_YIELD, Endpoint, Inbox, LinkEndpoint
+from chancel.links.framing import LengthPrefix
 from chancel.links.memory import MemoryNetwork, memory_pair
+from chancel.wire.types import Address
 from tests.links.ends import LEFT, RIGHT
 
 
@@ -185,5 +190,34 @@ def test_a_batch_with_a_message_too_large_is_not_sent_at_all() -> None:
         with pytest.raises(LocalProtocolError, match="too large"):
             await port.send_batch([(b"1", LEFT), (bytes(port.max_datagram + 1), RIGHT)])
         assert len(port.inbox) == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        memoryview(array.array("I", range(10))),
+        memoryview(bytes(12)).cast("B", (3, 4)),
+        memoryview(bytes(12))[::2],
+        "text",
+        None,
+        [1, 2],
+    ],
+)
+def test_what_is_no_row_of_bytes_is_no_message(message: Any) -> None:
+    """``len`` of some buffers counts something else, and a frame would have the wrong length."""
+
+    async def main() -> None:
+        for left, right in (memory_pair(), MemoryNetwork().links()):
+            async with left, right:
+                with pytest.raises(LocalProtocolError, match=r"cast\('B'\)|is no message"):
+                    await left.send(message)
+                with pytest.raises(LocalProtocolError, match=r"cast\('B'\)|is no message"):
+                    await left.send_batch([b"whole", message])
+        with pytest.raises(LocalProtocolError):
+            LengthPrefix().encode(message)
+        with pytest.raises(LocalProtocolError):
+            udp_offload.trains([(message, Address("127.0.0.1", 9))], offload=True)
 
     asyncio.run(main())

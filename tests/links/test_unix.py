@@ -182,3 +182,29 @@ def test_nobody_there_is_told_in_words_and_retried(tmp_path: Path) -> None:
             pass
 
     run(test)
+
+
+def test_a_caller_whom_the_queue_has_no_room_for_tries_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        path = str(tmp_path / "s")
+        waiting: list[socket.socket] = []
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(1)
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                try:
+                    waiting[-1].connect(path)
+                except BlockingIOError:
+                    break
+            with pytest.raises(LinkClosed, match="can't be reached"):
+                await unix.connect(path)
+            calling = asyncio.create_task(unix.connect(path, retries=-1, interval_s=0.01))
+            for _ in waiting[:-1]:
+                listening.accept()[0].close()
+            (await calling).close()
+        for each in waiting:
+            each.close()
+
+    run(test)

@@ -19,8 +19,8 @@ from websockets.asyncio import client, server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chancel.errors import LinkClosed, LocalProtocolError
-from chancel.links import websocket
-from chancel.links.calls import MAX_CALLS
+from chancel.links import addresses, websocket
+from chancel.links.calls import MAX_CALLS, MAX_OPENING
 from chancel.links.conformance import check_link, check_listener
 from chancel.links.conformance.rules_listener import Dial
 from chancel.links.interface import Link, Listener
@@ -422,5 +422,39 @@ def test_a_tunnel_carries_much_and_nothing_is_missing() -> None:
             async with alice, bob:
                 await asyncio.gather(alice.ready(), bob.ready())
                 assert await bulk.carry(alice, bob) == 0
+
+    asyncio.run(test())
+
+
+def test_callers_who_only_hold_a_place_dont_shut_others_out() -> None:
+    async def test() -> None:
+        async with await websocket.listen() as listener:
+            port = int(listener.address.rpartition(":")[2].rstrip("/"))
+            silent = [
+                await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_OPENING + 20)
+            ]
+            ended = asyncio.gather(*[reader.read() for reader, _ in silent[:20]])
+            assert await asyncio.wait_for(ended, PATIENCE_S) == [b""] * 20
+            assert listener.refused == 20
+            async with await websocket.connect(listener.address) as caller:
+                called = await listener.accept()
+                await caller.send(b"honest")
+                assert await called.receive() == b"honest"
+                called.close()
+            for _, writer in silent:
+                writer.close()
+
+    asyncio.run(test())
+
+
+def test_a_path_that_has_to_be_escaped() -> None:
+    async def test() -> None:
+        async with await addresses.listen("ws://127.0.0.1:0/a%20b/%C3%A4") as listener:
+            assert listener.address.endswith("/a%20b/%C3%A4")
+            async with await addresses.connect(listener.address) as caller:
+                called = await listener.accept()
+                await caller.send(b"found")
+                assert await called.receive() == b"found"
+                called.close()
 
     asyncio.run(test())

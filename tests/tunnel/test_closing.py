@@ -12,8 +12,9 @@ import pytest
 
 from chancel.errors import LinkClosed, LocalProtocolError
 from chancel.links.memory import MemoryLink, MemoryNetwork, Trouble, memory_pair
+from chancel.links.udp import UdpPort
 from chancel.tunnel import Down, Tunnel
-from chancel.wire.types import Buffer
+from chancel.wire.types import Address, Buffer
 from tests.tunnel.pair import (
     LEFT,
     RIGHT,
@@ -282,3 +283,25 @@ def test_closing_waits_for_no_slow_line() -> None:
         assert asyncio.get_running_loop().time() - began < 1
 
     run_jumping(main())
+
+
+def test_a_tunnel_whose_task_is_cancelled_says_so() -> None:
+    async def main() -> None:
+        async with pair() as (left, _):
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            with pytest.raises(LinkClosed, match="task was cancelled"):
+                await left.receive()
+            assert "task was cancelled" in str(left.status().problem)
+
+    run_jumping(main())
+
+
+def test_an_address_that_the_port_refuses_is_named() -> None:
+    async def main() -> None:
+        port = UdpPort.bind(Address("127.0.0.1", 0))
+        async with Tunnel(port, SECRET, peer=Address("localhost", 4000)) as tunnel:
+            with pytest.raises(LinkClosed, match="'localhost' is not a numeric IP address"):
+                await tunnel.ready(0.3)
+
+    asyncio.run(main())

@@ -148,6 +148,9 @@ def _found(address: str) -> tuple[str, str, Scheme]:
             f" {len(address)}: {address[:40]!r}"
         )
     name, colon, rest = address.partition(":")
+    if _WITH_USER.match(address):
+        # Without the address: a password may be in it.
+        raise LocalProtocolError(f"{name}: a user name or password has no place in an address")
     known = _known()
     if not colon or name.lower() not in known:
         raise LocalProtocolError(
@@ -178,12 +181,13 @@ async def _run(
         return await action.run(dataclasses.replace(target, arguments=arguments))
     except ModuleNotFoundError as missing:
         raise LocalProtocolError(f"{address}: {missing}") from missing
+    except (ValueError, OverflowError) as error:  # a name that can't be one, a number too large
+        raise LocalProtocolError(
+            f"{address}: {error}: expected names and numbers that exist"
+        ) from error
 
 
 def _taken_apart(address: str, scheme: str) -> tuple[Target, dict[str, object]]:
-    if _WITH_USER.match(address):
-        # Without the address: a password may be in it.
-        raise LocalProtocolError(f"{scheme}: a user name or password has no place in an address")
     try:
         parts = urlsplit(address)
         port = parts.port

@@ -25,6 +25,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -66,6 +67,8 @@ class _Runner:
         """Await ``make()`` in the loop. ``rescue`` gets a result that can't be returned any more,
         because the wait for it was interrupted."""
         self._check_caller()
+        if sys.is_finalizing():
+            raise LocalProtocolError("the program has ended: close before that, not in __del__")
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -234,7 +237,7 @@ class _End(Generic[E]):
         Raises ``TimeoutError``; it is closed then, and the rest goes on behind the scenes. After
         a fork it does nothing: the parent's connection stays.
         """
-        if self._runner.pid != os.getpid():
+        if self._runner.pid != os.getpid() or sys.is_finalizing():
             return
 
         async def closing() -> None:

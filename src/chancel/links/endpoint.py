@@ -228,7 +228,7 @@ class LinkEndpoint(Endpoint):
         self.inbox.end("closed at this end", discard=True)
 
     def _check_size(self, message: Buffer) -> None:
-        check_size(len(message), self.max_message)
+        check_size(size_of(message), self.max_message)
 
 
 class PortEndpoint(Endpoint):
@@ -269,7 +269,7 @@ class PortEndpoint(Endpoint):
         self.inbox.end("closed at this end", discard=True)
 
     def _check_size(self, datagram: Buffer) -> None:
-        check_size(len(datagram), self.max_datagram)
+        check_size(size_of(datagram), self.max_datagram)
 
 
 class ListenerEndpoint(Endpoint):
@@ -295,6 +295,25 @@ class ListenerEndpoint(Endpoint):
 
     def _release(self) -> None:
         self.inbox.end("closed at this end", discard=True)
+
+
+def size_of(message: Buffer) -> int:
+    """How many bytes a message has.
+
+    Raises ``LocalProtocolError`` for what is no buffer, and for a view whose ``len`` counts
+    something else than bytes that lie side by side.
+    """
+    if type(message) is not bytes and not isinstance(message, bytes | bytearray):
+        if not isinstance(message, memoryview):
+            raise LocalProtocolError(
+                f"{type(message).__name__} is no message: give bytes, bytearray or a memoryview"
+            )
+        if message.itemsize != 1 or message.ndim != 1 or not message.c_contiguous:
+            raise LocalProtocolError(
+                "a message is bytes side by side, and this memoryview is something else: give"
+                " view.cast('B') or bytes(view)"
+            )
+    return len(message)
 
 
 def check_size(size: int, limit: int) -> None:

@@ -20,7 +20,7 @@ from collections import Counter
 from typing import Literal, Protocol
 
 from chancel.errors import LocalProtocolError
-from chancel.links.endpoint import check_size
+from chancel.links.endpoint import check_size, size_of
 from chancel.wire.types import Buffer
 
 MAX_SHORT = 0xFFFF
@@ -108,7 +108,7 @@ class LengthPrefix:
 
     def encode(self, message: Buffer) -> bytes:
         """Length and message."""
-        check_size(len(message), self.max_message)
+        check_size(size_of(message), self.max_message)
         return b"".join((self._header.pack(len(message)), message))
 
     def feed(self, data: Buffer) -> list[bytes]:
@@ -157,7 +157,7 @@ class _Delimited(abc.ABC):
 
     def encode(self, message: Buffer) -> bytes:
         """Delimiter, encoded message and CRC, delimiter."""
-        check_size(len(message), self.max_message)
+        check_size(size_of(message), self.max_message)
         whole = b"".join((message, _CRC.pack(zlib.crc32(message))))
         return b"".join((self.delimiter, self._pack(whole), self.delimiter))
 

@@ -140,13 +140,17 @@ async def _listen_unix(target: Target) -> Listener:
     return await unix.listen(_file(target), **_as_given(target))
 
 
+_THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a listener may be at
+"""Where to call who listens everywhere; answers come from there, and not from everywhere."""
+
+
 async def _connect_udp(target: Target) -> Link:
     from chancel.links.port_link import PortLink
     from chancel.links.udp import UdpPort
 
     host, port = _place(target)
     try:
-        peer = await _resolved(host, port)
+        peer = await _resolved(_THIS_MACHINE.get(host, host), port)
     except OSError as error:
         raise LinkClosed(f"{target.address} can't be reached: {in_words(error)}") from error
     everywhere = "::" if ":" in peer.host else "0.0.0.0"  # noqa: S104 - port 0: answers come here
@@ -240,9 +244,11 @@ def _with_context(target: Target, *, server: bool, name: str) -> dict[str, Any]:
 
 
 async def _resolved(host: str, port: int) -> Address:
-    """The first address of a name."""
+    """The first address of a name, as a port's datagrams will name it."""
+    from chancel.links.udp_socket import address_of
+
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    return Address(*found[0][4][:2])
+    return address_of(found[0][4])
 
 
 BUILT_IN: Final[dict[str, Scheme]] = {

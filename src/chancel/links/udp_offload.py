@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chancel.links.endpoint import check_size
+from chancel.links.endpoint import check_size, size_of
 from chancel.links.udp_socket import ON_LINUX, Target
 from chancel.wire.types import Address, Buffer
 
@@ -81,7 +81,7 @@ def trains(datagrams: Sequence[tuple[Buffer, Address]], *, offload: bool) -> lis
     address = None
     size = room = 0
     for datagram, to in datagrams:
-        length = len(datagram)
+        length = len(datagram) if type(datagram) is bytes else size_of(datagram)
         if room and (to is address or to == address) and 0 < length <= size:
             train.append(datagram)
             room = room - 1 if length == size else 0

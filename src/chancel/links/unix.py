@@ -34,8 +34,15 @@ async def connect(
     name = _checked(path)
 
     async def attempt() -> StreamLink:
+        calling = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            calling.setblocking(False)
+            calling.connect(name)  # at once, or not: asyncio takes a full queue for a connection
+        except BaseException:
+            calling.close()
+            raise
         _, link = await asyncio.get_running_loop().create_unix_connection(
-            lambda: StreamLink(lambda _: f"unix://{name}", framer()), name
+            lambda: StreamLink(lambda _: f"unix://{name}", framer()), sock=calling
         )
         return await opened(link)
 

@@ -20,10 +20,10 @@ import logging
 import ssl as tls
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from chancel.errors import LinkClosed, LocalProtocolError
-from chancel.links.calls import MAX_CALLS, OPEN_S, call
+from chancel.links.calls import MAX_CALLS, MAX_OPENING, OPEN_S, call
 from chancel.links.endpoint import LinkEndpoint, ListenerEndpoint
 from chancel.links.interface import Link, Peer
 from chancel.links.outbox import Outbox
@@ -200,6 +200,7 @@ class WebSocketListener(ListenerEndpoint):
         self._server: server.Server | None = None
         self._address = ""
         self._unaccepted: set[Link] = set()
+        self._opening: dict[server.ServerConnection, None] = {}
 
     def __repr__(self) -> str:
         return f"<WebSocketListener {self._address}>"
@@ -235,13 +236,14 @@ class WebSocketListener(ListenerEndpoint):
                 ping_timeout=None,
                 max_size=self._max_message,
                 logger=_LOG,
+                create_connection=self._connection_class(),
             )
         except OSError as error:
             raise LocalProtocolError(
                 f"can't listen on {host}, port {port} ({error}): choose another address or port"
             ) from error
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
-        self._address = f"{self._scheme}://{_bracketed(bound_host)}:{bound_port}{self._path}"
+        self._address = f"{self._scheme}://{_bracketed(bound_host)}:{bound_port}{quote(self._path)}"
 
     def _release(self) -> None:
         super()._release()
@@ -251,8 +253,32 @@ class WebSocketListener(ListenerEndpoint):
             link.close()
         self._unaccepted.clear()
 
+    def _connection_class(self) -> type[server.ServerConnection]:
+        """Connections that tell of themselves before they are open."""
+        began, ended = self._began, self._opening.pop
+
+        class Connection(server.ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                began(self)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                ended(self, None)
+                super().connection_lost(exc)
+
+        return Connection
+
+    def _began(self, connection: server.ServerConnection) -> None:
+        """Where many only hold a place, the oldest has to go (see ``calls.MAX_OPENING``)."""
+        self._opening[connection] = None
+        while len(self._opening) > MAX_OPENING:
+            oldest = next(iter(self._opening))
+            del self._opening[oldest]
+            self.refused += 1
+            oldest.transport.abort()
+
     def _admit(self, connection: server.ServerConnection, request: Request) -> Response | None:
-        if urlsplit(request.path).path != self._path:
+        if unquote(urlsplit(request.path).path) != self._path:
             return connection.respond(http.HTTPStatus.NOT_FOUND, "Nothing here.\n")
         if self.inbox.full:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "Try again later.\n")
@@ -266,6 +292,7 @@ class WebSocketListener(ListenerEndpoint):
         host, port = connection.remote_address[:2]
         peer = Peer(f"{self._scheme}://{_bracketed(host)}:{port}")
         link = WebSocketLink(connection, peer, self._max_message)
+        self._opening.pop(connection, None)
         self._unaccepted.add(link)
         if not self.inbox.put(link):
             self._unaccepted.discard(link)

@@ -17,7 +17,7 @@ from typing import Self
 from chancel.crypto.suite import Suite
 from chancel.crypto.system import SystemSuite
 from chancel.errors import LinkClosed, LocalProtocolError, RemoteProtocolError
-from chancel.links.endpoint import MAX_WAITING, LinkEndpoint, check_size
+from chancel.links.endpoint import MAX_WAITING, LinkEndpoint, check_size, size_of
 from chancel.links.interface import MAX_BATCH, Link, Peer, Port
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
@@ -149,7 +149,7 @@ class Tunnel(LinkEndpoint, Uncopied):
             fresh = self._session.drops - self._before
         return TunnelStatus(
             up=self.is_up,
-            problem=self._ended or problem(session, self.is_up, fresh),
+            problem=self._ended or self._voice.refused or problem(session, self.is_up, fresh),
             waiting=len(self.inbox),
             lost=self.inbox.lost,
             session=session,
@@ -234,7 +234,7 @@ class Tunnel(LinkEndpoint, Uncopied):
         return self._loop.time()
 
     def _check(self, messages: Sequence[Buffer]) -> None:
-        check_size(max(map(len, messages), default=0), self.max_message)
+        check_size(max(map(size_of, messages), default=0), self.max_message)
         if self._settings.tfc:
             for message in messages:
                 _check_packet(message)
@@ -282,7 +282,10 @@ class Tunnel(LinkEndpoint, Uncopied):
             self._finish(str(error))
 
     def _done_reading(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
+        if task.cancelled():
+            self._finish("the tunnel's task was cancelled: make another tunnel")
+            return
+        if (error := task.exception()) is None:
             return
         self._finish(f"the tunnel failed: {error!r}")
         context = {"message": "a tunnel failed", "exception": error, "task": task}

@@ -26,6 +26,8 @@ class Voice:
     def __init__(self, carrier: Carrier, turn: asyncio.Lock) -> None:
         self.unsaid = 0
         """Datagrams that gave way to newer ones, or found the carrier closed."""
+        self.refused: str | None = None
+        """Why the carrier took none of the last ones: it can't send to the address we have."""
         self._carrier = carrier
         self._turn = turn
         self._words: deque[tuple[bytes, Address]] = deque()
@@ -61,9 +63,11 @@ class Voice:
                 self._words.clear()
                 try:
                     await self._carrier.send(words)
-                except (LinkClosed, LocalProtocolError):
+                    self.refused = None
+                except (LinkClosed, LocalProtocolError) as error:
                     # Whoever reads from the carrier learns that it has ended, and ends the tunnel.
                     self.unsaid += len(words)
+                    self.refused = str(error)
 
     def _fell_silent(self, task: asyncio.Task[None]) -> None:
         self._task = None
