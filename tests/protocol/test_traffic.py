@@ -13,7 +13,7 @@ import pytest
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.behaviour import CHANCEL, REFERENCE, Behaviour
 from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey
-from chancel.protocol.opening import MAX_SLOTS, Opener
+from chancel.protocol.opening import Opener
 from chancel.protocol.profile import CURRENT
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
@@ -158,7 +158,7 @@ def test_two_keys_with_one_spi_are_both_tried() -> None:
 
 
 def test_receive_keys_are_limited_in_number_and_the_active_one_stays() -> None:
-    opener = make_opener(*range(1, 2 * MAX_SLOTS))
+    opener = make_opener(*range(1, 2 * CHANCEL.receive_keys))
     assert opener.lookup(1) is opener.active
     assert [n for n in range(1, 20) if opener.lookup(n)] == [1, *range(9, 16)]
 

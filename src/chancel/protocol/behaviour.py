@@ -26,7 +26,8 @@ class Behaviour:
     receive_key_limit_s: float | None
     """The age at which a receive key is erased, in use or not."""
     receive_keys: int
-    """Receive keys kept at once. With a single one, a new key replaces the old at once."""
+    """Receive keys kept at once; only a peer with the secret adds to them, one for each exchange.
+    With a single one, a new key replaces the old at once."""
     limit_slack: int
     """By how many packets, or seconds, a receive key must exceed its limit before another exchange
     starts; 0 where reaching it is enough."""

@@ -41,9 +41,6 @@ from chancel.wire.traffic import (
 )
 from chancel.wire.types import Buffer, Flocks, Salt, Spi
 
-MAX_SLOTS = CHANCEL.receive_keys
-"""Receive keys kept at once. Only a peer with the secret adds to them, one for each exchange."""
-
 _NUMBERS = struct.Struct("!IIQ")
 """What heads the header in every version: SPI, sequence, packet number."""
 _LOW_32 = 0xFFFF_FFFF

@@ -46,12 +46,6 @@ def secret_source(secret: Secret | Path | Buffer | SecretSource) -> SecretSource
     return lambda: kept
 
 
-def mask_bytes(settings: SessionSettings) -> int:
-    """By how much a mask makes every datagram longer."""
-    encapsulation = ENCAPSULATION_BYTES if settings.encapsulation is not None else 0
-    return encapsulation + (SHROUD_BYTES if settings.shroud else 0)
-
-
 def complete(settings: SessionSettings, mtu: int | None, max_datagram: int) -> SessionSettings:
     """The settings with their MTU: this one, or the largest that fits carrier and Ethernet.
 
