@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,13 @@ def in_network() -> InNetwork:
     return run_in_network
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture
 def tmp(tmp_path: Path) -> Iterator[Path]:
     """The test's own directory by a name that is short enough for sockets."""
-    path = Path(f"/tmp/chancel-test-{os.getpid()}")
+    path = Path(f"/tmp/chancel-test-{os.getpid()}-{next(_numbers)}")
     path.symlink_to(tmp_path)
     yield path
     path.unlink()

@@ -38,9 +38,14 @@ def run_in_network(test: Callable[[], None]) -> None:
         finally:
             os._exit(0)
     os.close(reporting)
-    with open(report, "rb") as pipe:
-        failure = pipe.read().decode()
-    os.waitpid(child, 0)
+    try:
+        with open(report, "rb") as pipe:
+            failure = pipe.read().decode()
+    except BaseException:  # the test's time is up: what it started dies with it, or the next one meets it
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(child, 0)
     if failure:
         pytest.fail(failure, pytrace=False)
 
