@@ -41,7 +41,7 @@ def run_in_network(test: Callable[[], None]) -> None:
     try:
         with open(report, "rb") as pipe:
             failure = pipe.read().decode()
-    except BaseException:  # the test's time is up: what it started dies with it, or the next one meets it
+    except BaseException:  # out of time: what it started ends here, or the next test meets it
         os.kill(child, signal.SIGKILL)
         raise
     finally:

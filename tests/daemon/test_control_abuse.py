@@ -12,8 +12,6 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from chancel.daemon import guardian, linux
 from chancel.daemon.allowance import Allowance
 from chancel.daemon.config_types import Mode

@@ -63,6 +63,26 @@ class Drop(enum.StrEnum):
     AMBRY_BAD_TAG = "ambry-bad-tag"
     AMBRY_EXPIRED = "ambry-expired"
 
+    # What comes from a cathedral, at its client (sections 2.4 and 8.5).
+    CATHEDRAL_SOURCE = "cathedral-source"
+    AMBRY_UNWANTED = "ambry-unwanted"
+    AMBRY_REPEATED = "ambry-repeated"
+    REMEMBRANCE_UNWANTED = "remembrance-unwanted"
+
+    # At a cathedral (sections 4, 5 and 9.3).
+    SHROUD_UNKNOWN = "shroud-unknown"
+    FEDERATION_SOURCE = "federation-source"
+    FLOCK_UNKNOWN = "flock-unknown"
+    FLOCKS_APART = "flocks-apart"
+    CLIENT_UNKNOWN = "client-unknown"
+    DEVICE_NOT_ALLOWED = "device-not-allowed"
+    TUNNEL_UNKNOWN = "tunnel-unknown"
+    SPI_UNKNOWN = "spi-unknown"
+    OFFER_REPLAYED = "offer-replayed"
+    SOURCE_LIMIT = "source-limit"
+    TABLE_LIMIT = "table-limit"
+    BANDWIDTH = "bandwidth"
+
     # An authentic inner packet that the filter refuses (section 3.4), or one of no length that can
     # be (section 12.1).
     INNER_TOO_SHORT = "inner-too-short"

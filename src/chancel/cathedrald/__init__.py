@@ -1,0 +1,1 @@
+"""The cathedral: a UDP server that relays for devices and finds their peers."""
