@@ -32,6 +32,8 @@ NAMES = (
     "session",
     "batches",
     "cathedral_offers",
+    "registration",
+    "cathedral_server",
     # links, and the library on top
     "framing",
     "text_lines",
@@ -49,6 +51,7 @@ NAMES = (
     "config",
     "control",
     "request",
+    "cathedral_settings",
 )
 
 DEFAULT_BYTES = 4096

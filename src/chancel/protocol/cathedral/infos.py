@@ -1,0 +1,205 @@
+"""The rules of infos: registering a tunnel's end, and telling it where the other one is.
+
+Cathedral section 4.4. What one info causes goes out in this order: the answer, a remembrance, an
+ambry, and to each other cathedral the info itself and what is known of the end's address.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from chancel.errors import RemoteProtocolError
+from chancel.protocol.cathedral.events import (
+    CathedralEvent,
+    TunnelRegistered,
+    TunnelRestarted,
+)
+from chancel.protocol.cathedral.federation import FEDERATE_S, Federation
+from chancel.protocol.cathedral.freshness import Freshness
+from chancel.protocol.cathedral.outbox import Client, Outbox
+from chancel.protocol.cathedral.permits import Permits, without_domain
+from chancel.protocol.cathedral.requests import Said, signature_of
+from chancel.protocol.cathedral.settings import Options
+from chancel.protocol.cathedral.tunnels import Tunnel, Tunnels, key_of, peer_key
+from chancel.protocol.cathedral_offers import Opened
+from chancel.wire.ambry_offer import AmbryBody
+from chancel.wire.cathedral import Federated, Request
+from chancel.wire.cathedral_fields import TunnelId
+from chancel.wire.drop import Drop
+from chancel.wire.info import AnswerBody, InfoBody, encode_local
+from chancel.wire.peer_info import PeerInfoBody
+from chancel.wire.remembrance import RemembranceBody
+from chancel.wire.types import Address
+
+REMEMBER_S: Final = 15.0
+"""Between two remembrances for one tunnel or device."""
+
+_DEVICE_BITS = 8
+
+
+class Infos:
+    """Takes authentic infos, and what other cathedrals say of the ends that they are about."""
+
+    def __init__(
+        self,
+        options: Options,
+        permits: Permits,
+        tunnels: Tunnels,
+        federation: Federation,
+        outbox: Outbox,
+        events: deque[CathedralEvent],
+    ) -> None:
+        self._options = options
+        self._permits = permits
+        self._tunnels = tunnels
+        self._federation = federation
+        self._outbox = outbox
+        self._events = events
+
+    def take(
+        self, request: Opened[Request], body: InfoBody, client: Client, now: float, wall: float
+    ) -> None:
+        """Take a client's info.
+
+        Raises ``RemoteProtocolError``: ``FLOCK_UNKNOWN``, ``FLOCKS_APART``, ``DEVICE_NOT_ALLOWED``,
+        ``TABLE_LIMIT``, ``OFFER_REPLAYED``, ``OFFER_LIMIT``; and what sending raises, where all is
+        done but the sending.
+        """
+        tunnel, previous = self._registered(request, body, client.address, False, now)
+        if body.instance != tunnel.instance:
+            self._restart(tunnel, now)
+        else:
+            self._answer(tunnel, previous, client, now, wall)
+            if body.wants_remembrance and now >= tunnel.remember_at:
+                tunnel.remember_at = now + REMEMBER_S
+                send_remembrance(self._options, self._federation, self._outbox, client, now, wall)
+        if not body.skips_ambry:
+            self._hand_out(body, client, now, wall)
+        self._refresh(tunnel, body, client.address, False, now)
+        if now >= tunnel.federate_at:
+            tunnel.federate_at = now + FEDERATE_S
+            self._federation.pass_on(request, now, wall, tunnel)
+
+    def take_federated(
+        self, message: Opened[Federated], body: InfoBody, source: Address, now: float
+    ) -> None:
+        """Take an info that another cathedral, ``source``, passed on. Raises as :meth:`take`."""
+        tunnel, _ = self._registered(message, body, source, True, now)
+        if body.instance != tunnel.instance:
+            self._restart(tunnel, now)
+        self._refresh(tunnel, body, source, True, now)
+
+    def take_probe(
+        self, request: Opened[Request], body: InfoBody, source: Address, now: float
+    ) -> None:
+        """Take a client's message of NAT detection: does it come from where its info came from?
+
+        Raises ``RemoteProtocolError`` as :meth:`take`, and ``TUNNEL_UNKNOWN``.
+        """
+        self._permitted(request, body.tunnel)
+        tunnel = self._tunnels.find(key_of(request.header.flocks, body.tunnel))
+        if tunnel is None:
+            raise RemoteProtocolError(Drop.TUNNEL_UNKNOWN)
+        if tunnel.nat_freshness is None:
+            tunnel.nat_freshness = Freshness()
+        tunnel.nat_freshness.take(request.timestamp, signature_of(request), elsewhere=True)
+        if tunnel.federated:
+            return
+        if source != tunnel.route.destination:
+            tunnel.public = None
+            tunnel.reachable = False
+        elif now >= tunnel.settles_at:
+            tunnel.public = source
+            tunnel.reachable = True
+
+    def take_whereabouts(self, message: Opened[Federated], body: PeerInfoBody) -> None:
+        """Take what another cathedral knows of where a client of its can be reached.
+
+        Raises ``RemoteProtocolError`` as :meth:`take_probe`.
+        """
+        if not self._options.p2p_sync:
+            return
+        self._permitted(message, body.tunnel)
+        tunnel = self._tunnels.find(key_of(message.header.flocks, body.tunnel))
+        if tunnel is None or not tunnel.federated:
+            raise RemoteProtocolError(Drop.TUNNEL_UNKNOWN)
+        tunnel.public = body.address
+        tunnel.reachable = body.reachable
+
+    def _permitted(self, said: Said, tunnel: TunnelId) -> int:
+        """The bandwidth of this end of its sender's, which must be its to register."""
+        flocks = said.header.flocks
+        self._permits.require_together(flocks)
+        return self._permits.mbit(flocks.own, said.identity, tunnel >> _DEVICE_BITS)
+
+    def _registered(
+        self, said: Said, body: InfoBody, address: Address, federated: bool, now: float
+    ) -> tuple[Tunnel, Address | None]:
+        """The end that an info is about, and where it was before, ``None`` if it is new."""
+        flocks, identity = said.header.flocks, said.identity
+        mbit = self._permitted(said, body.tunnel)
+        key = key_of(flocks, body.tunnel)
+        tunnel = self._tunnels.find(key)
+        previous = None if tunnel is None else tunnel.route.destination
+        if tunnel is None:
+            tunnel = self._tunnels.add(key, identity, body.instance, address, federated, mbit, now)
+            self._events.append(TunnelRegistered(flocks, body.tunnel, identity, address, federated))
+        elsewhere = address != tunnel.route.destination
+        tunnel.freshness.take(said.timestamp, signature_of(said), elsewhere)
+        if identity != tunnel.identity:
+            tunnel.identity = identity
+            tunnel.route.set_limit(mbit)
+        return tunnel, previous
+
+    def _restart(self, tunnel: Tunnel, now: float) -> None:
+        tunnel.restarted(now)
+        self._events.append(TunnelRestarted(tunnel.flocks, tunnel.id))
+
+    def _refresh(
+        self, tunnel: Tunnel, body: InfoBody, address: Address, federated: bool, now: float
+    ) -> None:
+        tunnel.seen_at = now
+        tunnel.instance = body.instance
+        self._tunnels.receive_under(tunnel, body.receiving, body.pending)
+        self._tunnels.move(tunnel, address, federated)
+
+    def _answer(
+        self, tunnel: Tunnel, previous: Address | None, client: Client, now: float, wall: float
+    ) -> None:
+        """Say where the other end is, if it is known and near enough (section 4.4.7)."""
+        peer = self._tunnels.find(peer_key(tunnel.key))
+        if peer is None or (peer.federated and not self._options.p2p_sync):
+            return
+        address, same = self._options.address, False
+        if tunnel.public is not None and peer.public is not None:
+            same = tunnel.public.host == peer.public.host
+            if not same and tunnel.reachable and peer.reachable:
+                address = peer.public
+        same = same and now >= max(tunnel.settles_at, peer.settles_at)
+        body = AnswerBody(address, encode_local(previous), same)
+        self._outbox.answer(client, body, now, wall)
+
+    def _hand_out(self, body: InfoBody, client: Client, now: float, wall: float) -> None:
+        """Send the end's secret, wrapped, unless it has that one (section 8.4)."""
+        bundle = self._permits.bundle(client.flocks)
+        if bundle is None or body.generation == bundle.header.generation:
+            return
+        wrapped = bundle.wrapped(without_domain(client.flocks.own), body.tunnel)
+        if wrapped is not None:
+            ambry = AmbryBody(body.tunnel, bundle.header, wrapped)
+            self._outbox.answer(client, ambry, now, wall)
+
+
+def send_remembrance(
+    options: Options,
+    federation: Federation,
+    outbox: Outbox,
+    client: Client,
+    now: float,
+    wall: float,
+) -> None:
+    """Tell a client of all cathedrals, this one first; raises ``RemoteProtocolError`` as sending
+    does.
+    """
+    outbox.answer(client, RemembranceBody((options.address, *federation.members)), now, wall)
