@@ -8,7 +8,7 @@ sanctum end. For new programs ``chancel.tunnel`` is the friendlier choice.
 Where the reference's module can't work, this one does: the second argument of ``heaven_input`` and
 ``purgatory_input`` is optional, there is an MTU from the start, and ``version`` and ``p2p_active``
 return. More than it has are the missing constants, ``mtu_size``, ``peer_timeout``, ``last_error``,
-``key_material_copy`` and ``drops``. Cathedrals come with a later release.
+``key_material_copy``, ``cathedral_liturgy`` and ``drops``, and what cathedrals tell in full.
 """
 
 from __future__ import annotations

@@ -12,96 +12,57 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import Counter
 from operator import index
-from typing import Final, Self, SupportsIndex
+from typing import Self, SupportsIndex
 
-from chancel.crypto.kdf import peer_shroud_key
 from chancel.errors import RemoteProtocolError
-from chancel.protocol.shroud import SHROUD_BYTES, Shroud
-from chancel.protocol.uncopied import Uncopied
-from chancel.vault.secret import Secret
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.datagram import Kind as Datagram
 from chancel.wire.datagram import classify_untrusted
 from chancel.wire.drop import Drop
-from chancel.wire.offer import MAGIC, OFFER_BYTES
+from chancel.wire.offer import OFFER_BYTES
 from chancel.wire.traffic import OVERHEAD_BYTES
-from chancel.wire.types import NO_FLOCKS, Buffer
+from chancel.wire.types import Buffer
 from libkyrka import arguments
 from libkyrka.cathedral import CathedralCalls
 from libkyrka.constants import (
-    KYRKA_CATHEDRAL_MAGIC,
-    KYRKA_ERROR_CATHEDRAL_CONFIG,
-    KYRKA_ERROR_INTERNAL,
     KYRKA_ERROR_MTU_SIZE,
     KYRKA_ERROR_NO_RX_KEY,
     KYRKA_ERROR_NO_SECRET,
     KYRKA_ERROR_NO_TX_KEY,
     KYRKA_ERROR_PARAMETER,
     KYRKA_ERROR_SHROUD_NO_KEYS,
-    KYRKA_EVENT_KEYS_ERASED,
     KYRKA_PACKET_DATA_LEN,
     KYRKA_PACKET_MAX_LEN,
     KYRKA_PACKET_SHROUD_CATHEDRAL,
     KYRKA_PACKET_SHROUD_PEER,
 )
-from libkyrka.keys import Keys, log
-from libkyrka.loading import Loading
 from libkyrka.material import Kind
+from libkyrka.notices import keys_erased, log
 from libkyrka.receiving import Receiving
 from libkyrka.surroundings import Surroundings
 
-DEFAULT_MTU: Final = 1472
-"""1500 bytes of Ethernet without the headers of IPv4 and UDP."""
-
-_SHROUDED_OFFER_BYTES = OFFER_BYTES + SHROUD_BYTES
-_CATHEDRAL_PREFIX = KYRKA_CATHEDRAL_MAGIC.to_bytes(8, "big")
-_UINT_32 = 0xFFFF_FFFF
 _SEEN_BEFORE = {Drop.DUPLICATE: "already seen", Drop.TOO_OLD: "too old"}
 
 _CONTEXTS: weakref.WeakSet[KYRKA] = weakref.WeakSet()
 
 
-class KYRKA(Uncopied, Loading, CathedralCalls):
+class KYRKA(CathedralCalls):
     """One tunnel. Made by :func:`libkyrka.alloc` alone.
 
     Methods raise ``RuntimeError`` with an error code where the reference does, ``TypeError`` for
     arguments of the wrong kind, and ``LocalProtocolError`` in the child of a fork.
     """
 
-    __slots__ = (
-        "_drops",
-        "_keys",
-        "_monotonic",
-        "_mtu",
-        "_p2p",
-        "_receiving",
-        "_room",
-        "_sending",
-        "_shroud",
-        "_shroud_on",
-        "_shroud_secret",
-        "_suite",
-    )
+    __slots__ = ("_monotonic",)
 
     def __new__(cls) -> Self:
         """Refuse: :func:`libkyrka.alloc` makes contexts."""
         raise TypeError(f"cannot create '{cls.__name__}' instances")
 
     def _open(self, surroundings: Surroundings) -> None:
-        super().__init__()
-        self._open_telling()
-        self._open_loading()
-        self._keys = Keys(surroundings, self._material.shared)
-        self._suite = surroundings.suite
+        super()._open(surroundings)
         self._monotonic = surroundings.monotonic
-        self._drops: Counter[Drop] = Counter()
-        self._mtu = DEFAULT_MTU
-        self._p2p = True
-        self._shroud_on = False
-        self._shroud: Shroud | None = None
-        self._shroud_secret: Secret | None = None
-        self._prepare()
         _CONTEXTS.add(self)
 
     def __repr__(self) -> str:
@@ -146,7 +107,8 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
 
         ``origin`` says whose shroud to take off, if shroud is on. A datagram that is wrong in any
         way is counted (:meth:`drops`), without a word. Raises ``RuntimeError``: a text (over 1500
-        bytes), 2 (empty), 9 (no key yet), 13 (from a cathedral).
+        bytes), 2 (empty), 9 (no key yet), 13 (from a cathedral: none is configured, or its secret
+        or, for an ambry, the KEK is missing).
         """
         if type(data) is not bytes:
             data = arguments.buffer(data).tobytes()
@@ -175,18 +137,20 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
     def key_manage(self) -> bool:
         """Do what the key exchange has to do now. Call it once a second, or more often.
 
-        Raises ``RuntimeError``: 11 (no shared secret), and with a text of their own 17 (offers are
-        to go through a cathedral) and 18 (a shrouded offer is larger than the MTU).
+        Raises ``RuntimeError``: 11 (no shared secret), and with a text of their own 17 (no shroud
+        key towards the cathedral) and 18 (a shrouded offer is larger than the MTU).
         """
         self.check_process()
         if Kind.SHARED not in self._material:
             raise self._refuse(KYRKA_ERROR_NO_SECRET)
-        if self._shroud_on and self._mtu < _SHROUDED_OFFER_BYTES:
-            raise self._refuse(KYRKA_ERROR_MTU_SIZE)
-        self._derive_shroud()
+        self._require_room_for_offers()
+        if self._shroud_on:
+            self._renew_mask(KYRKA_PACKET_SHROUD_PEER)
         selector = KYRKA_PACKET_SHROUD_PEER if self._p2p else KYRKA_PACKET_SHROUD_CATHEDRAL
-        for offer in self._keys.manage():
-            packet = self._shrouded(offer, selector) if self._shroud_on else offer
+        offers = self._keys.manage()
+        self._prepare()
+        for offer in offers:
+            packet = self._shrouded(offer, selector)
             if self._on_purgatory is not None:
                 callback, udata = self._on_purgatory
                 callback(self, packet, 0, udata)
@@ -197,7 +161,7 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
         """Erase both keys, because the program thinks that the peer is gone."""
         self._keys.erase()
         self._prepare()
-        self._say((KYRKA_EVENT_KEYS_ERASED, {"reason": "keys erased"}))
+        self._say(keys_erased())
         return True
 
     def mtu_size(self, size: SupportsIndex, /) -> bool:
@@ -227,16 +191,6 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
         """How many received datagrams were dropped, by reason."""
         return {str(reason): count for reason, count in (self._drops + self._keys.drops).items()}
 
-    def _prepare(self) -> None:
-        """Work out what the two packet paths look at, after anything of it changed."""
-        keys, shroud_lacks = self._keys, self._shroud_on and self._shroud is None
-        overhead = OVERHEAD_BYTES + (SHROUD_BYTES if self._shroud_on else 0)
-        self._room = 0 if shroud_lacks else min(self._mtu - overhead, KYRKA_PACKET_DATA_LEN)
-        self._sending = keys.sending
-        receiving = keys.receiving
-        ambiguous = receiving is not None and MAGIC.startswith(receiving.spi_bytes)
-        self._receiving = None if self._shroud_on or ambiguous else receiving
-
     def _why_not(self, size: int) -> Exception:
         """The exception for data of this size that can't be sent now."""
         self.check_process()
@@ -247,7 +201,7 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
             return self._refuse(KYRKA_ERROR_PARAMETER)
         if sending is None:
             return self._refuse(KYRKA_ERROR_NO_TX_KEY)
-        if self._shroud_on and self._shroud is None:
+        if self._shroud_on and self._masks.lacks_peer_key:
             return self._refuse(KYRKA_ERROR_SHROUD_NO_KEYS)
         if self._monotonic() >= sending.expires_at:
             return self._sending_expired()
@@ -270,8 +224,7 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
         if not datagram:
             raise self._refuse(KYRKA_ERROR_PARAMETER)
         try:
-            if self._shroud_on:
-                datagram = self._unshrouded_untrusted(datagram, origin)
+            datagram = self._unshrouded_untrusted(datagram, origin)
             kind = classify_untrusted(datagram)
         except RemoteProtocolError as error:
             self._drops[error.reason] += 1
@@ -279,8 +232,9 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
         if kind is Datagram.OFFER:
             self._receive_offer(datagram)
             return None
-        if datagram.startswith(_CATHEDRAL_PREFIX):
-            raise self._refuse(KYRKA_ERROR_CATHEDRAL_CONFIG)
+        if datagram.startswith(CATHEDRAL.magic):
+            self._receive_answer_untrusted(datagram)
+            return None
         receiving = self._keys.receiving
         if receiving is None:
             raise self._refuse(KYRKA_ERROR_NO_RX_KEY)
@@ -301,42 +255,6 @@ class KYRKA(Uncopied, Loading, CathedralCalls):
         if reason in _SEEN_BEFORE:
             number = int.from_bytes(datagram[8:16], "big")
             self._say(log(f"packet seq={number:x} {_SEEN_BEFORE[reason]}"))
-
-    def _derive_shroud(self) -> None:
-        """Make the key of the shroud, if there is none for the secret that is loaded now."""
-        if not self._shroud_on or Kind.SHARED not in self._material:
-            return
-        secret = self._material.shared()
-        if secret is self._shroud_secret:
-            return
-        with secret.reveal() as revealed:
-            key = peer_shroud_key(self._suite, revealed, NO_FLOCKS)
-        self._shroud = Shroud(key, self._suite)
-        self._shroud_secret = secret
-        self._prepare()
-        self._say(log("shroud peer key created"))
-
-    def _shrouded(self, datagram: bytes, selector: int) -> bytes:
-        """Raises ``RuntimeError``: 6 (unknown selector), 17 (no key for it)."""
-        if selector == KYRKA_PACKET_SHROUD_PEER and self._shroud is not None:
-            return self._shroud.wrap(datagram, self._mtu)
-        if selector in (KYRKA_PACKET_SHROUD_PEER, KYRKA_PACKET_SHROUD_CATHEDRAL):
-            raise self._refuse(KYRKA_ERROR_SHROUD_NO_KEYS)
-        self._say(log(f"bad shroud in packet ({selector & _UINT_32})"))
-        raise self._refuse(KYRKA_ERROR_INTERNAL)
-
-    def _unshrouded_untrusted(self, datagram: bytes, selector: int) -> bytes:
-        """Raises ``RemoteProtocolError``: ``TOO_SHORT``, ``NO_MASK`` (no key), ``BAD_MASK``."""
-        self._derive_shroud()
-        if selector == KYRKA_PACKET_SHROUD_PEER and self._shroud is not None:
-            return self._shroud.unwrap(datagram)
-        if selector not in (KYRKA_PACKET_SHROUD_PEER, KYRKA_PACKET_SHROUD_CATHEDRAL):
-            self._say(log(f"unknown shroud type in packet ({selector & _UINT_32})"))
-        raise RemoteProtocolError(Drop.NO_MASK)
-
-    def _tell(self) -> None:
-        while (notice := self._keys.next_notice()) is not None:
-            self._say(notice)
 
     def _forked(self) -> None:
         """In the child of a fork: without keys nothing can be sealed."""

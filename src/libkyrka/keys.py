@@ -8,7 +8,6 @@ dictionary (kyrka sections 1.3, 9 and 11.1).
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import LIBRARY
@@ -18,6 +17,7 @@ from chancel.protocol.events import (
     ExchangeStarted,
     Reason,
     ReceiveKeyInstalled,
+    SecretNotShared,
     SendKeyInstalled,
 )
 from chancel.protocol.exchange import Exchange
@@ -25,14 +25,12 @@ from chancel.protocol.messages import Command, EraseKeys, InstallReceiveKey, Ins
 from chancel.protocol.opening import Opener
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
-from chancel.wire.types import NO_FLOCKS, Address
+from chancel.wire.types import NO_FLOCKS, Address, Flocks, InstanceId, Spi
 from libkyrka.constants import KYRKA_EVENT_EXCHANGE_INFO, KYRKA_EVENT_KEYS_INFO
+from libkyrka.notices import Notice, log
 from libkyrka.receiving import Receiving
 from libkyrka.sending import ALL_NUMBERS, Sending
 from libkyrka.surroundings import Surroundings
-
-Notice = tuple[int | None, dict[str, Any]]
-"""An event and its info."""
 
 _SOMEWHERE = Address("", 0)
 """Where every datagram comes from: the program knows, and the reference never asks."""
@@ -43,6 +41,7 @@ _REASONS = {
     Reason.RESYNC: "re-sync",
     Reason.PACKETS: "SA packet limit",
     Reason.AGE: "SA age limit",
+    Reason.AMBRY: "new ambry",
 }
 """Why we start an exchange of our own accord. Nothing is told of one that the peer starts."""
 
@@ -57,7 +56,14 @@ _LOGGED = {
 class Keys:
     """``sending`` and ``receiving`` are the keys in use, or ``None``."""
 
-    def __init__(self, surroundings: Surroundings, secret: SecretSource) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        secret: SecretSource,
+        flocks: Flocks = NO_FLOCKS,
+        spi_prefix: int = 0,
+    ) -> None:
+        """The upper half of each of our SPIs is ``spi_prefix``, unless that is 0."""
         suite = surroundings.suite
         self._surroundings = surroundings
         self._exchange = Exchange(
@@ -66,28 +72,42 @@ class Keys:
             surroundings.now(),
             surroundings.wall(),
             peer_configured=True,
+            flocks=flocks,
+            spi_prefix=spi_prefix,
             behaviour=LIBRARY,
         )
-        self._sealer = Sealer(NO_FLOCKS, suite)
-        self._opener = Opener(NO_FLOCKS, suite, LIBRARY)
+        self._sealer = Sealer(flocks, suite)
+        self._opener = Opener(flocks, suite, LIBRARY)
         self.sending: Sending | None = None
         self.receiving: Receiving | None = None
 
     @property
-    def spis(self) -> tuple[int, int]:
+    def spis(self) -> tuple[Spi, Spi]:
         """The SPIs we send and receive under; 0 without a key."""
-        return self._sealer.report().spi, self._opener.report().active_spi
+        return Spi(self._sealer.report().spi), Spi(self._opener.report().active_spi)
+
+    @property
+    def instance(self) -> InstanceId:
+        """What this end is called in offers, in which the peer or a cathedral notices a restart."""
+        return self._exchange.instance
 
     @property
     def drops(self) -> Counter[Drop]:
         """Refused offers."""
         return self._exchange.drops
 
+    def secret_replaced(self) -> None:
+        """The shared secret is another one: offer keys under it, and use those that are there only
+        until it is clear that the peer hasn't got it.
+        """
+        self._exchange.secret_replaced(self._surroundings.now())
+
     def manage(self) -> list[bytes]:
         """Do what is due; returns the offers to send to the peer."""
         now = self._surroundings.now()
         self._exchange.report(self._opener.report(), now)
         self._exchange.wake(now, self._surroundings.wall())
+        self._execute(now)
         return self._exchange.datagrams()
 
     def receive(self, offer: bytes) -> list[Notice]:
@@ -95,17 +115,13 @@ class Keys:
         now = self._surroundings.now()
         before = self._exchange.drops.copy()
         self._exchange.receive(offer, _SOMEWHERE, now, self._surroundings.wall())
-        for command in self._exchange.commands():
-            self._install(command, now)
+        self._execute(now)
         refused = self._exchange.drops - before
         return [log(_LOGGED[reason]) for reason in refused if reason in _LOGGED]
 
     def erase(self) -> None:
         """Forget both keys. A running exchange goes on."""
-        now = self._surroundings.now()
-        self._sealer.execute(EraseKeys(), now)
-        self._opener.execute(EraseKeys(), now)
-        self.sending = self.receiving = None
+        self._apply(EraseKeys(), self._surroundings.now())
 
     def expire_sending(self) -> Notice | None:
         """Forget the key we send with, which reached a limit; returns what to log of it."""
@@ -127,6 +143,8 @@ class Keys:
 
     def _translate(self, event: Event) -> Notice | None:
         match event:
+            case ExchangeStarted(Reason.AMBRY) if not any(self.spis):
+                return KYRKA_EVENT_EXCHANGE_INFO, {"reason": _REASONS[Reason.NO_KEYS]}
             case ExchangeStarted(reason) if reason in _REASONS:
                 return KYRKA_EVENT_EXCHANGE_INFO, {"reason": _REASONS[reason]}
             case ExchangeEnded():
@@ -134,21 +152,27 @@ class Keys:
             case ReceiveKeyInstalled() | SendKeyInstalled():
                 send_spi, receive_spi = self.spis
                 return KYRKA_EVENT_KEYS_INFO, {"tx": send_spi, "rx": receive_spi}
+            case SecretNotShared(waited_s):
+                return log(
+                    f"unable to renegotiate with peer {waited_s:.0f} seconds after ambry swap, "
+                    "clearing keys"
+                )
         return None
 
-    def _install(self, command: Command, now: float) -> None:
+    def _execute(self, now: float) -> None:
+        for command in self._exchange.commands():
+            self._apply(command, now)
+
+    def _apply(self, command: Command, now: float) -> None:
+        self._sealer.execute(command, now)
+        self._opener.execute(command, now)
         match command:
             case InstallSendKey():
-                self._sealer.execute(command, now)
                 numbers = self._sealer.reserve(ALL_NUMBERS, now)
                 self.sending = None if numbers is None else Sending(numbers, now)
             case InstallReceiveKey():
-                self._opener.execute(command, now)
                 slot = self._opener.active
                 flocks = self._opener.expected_flocks
                 self.receiving = None if slot is None else Receiving(slot, flocks)
-
-
-def log(text: str) -> Notice:
-    """A log message."""
-    return None, {"logmsg": text}
+            case EraseKeys():
+                self.sending = self.receiving = None

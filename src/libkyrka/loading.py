@@ -13,9 +13,9 @@ from libkyrka.constants import (
     KYRKA_ERROR_PARAMETER,
     KYRKA_ERROR_SYSTEM,
 )
-from libkyrka.keys import log
-from libkyrka.material import Kind, Material
-from libkyrka.telling import Telling
+from libkyrka.material import Kind
+from libkyrka.notices import log
+from libkyrka.parts import Parts
 
 if TYPE_CHECKING:
     from libkyrka.context import KYRKA
@@ -27,13 +27,10 @@ VICAR_LATER: Final = (
 )
 
 
-class Loading(Telling):
+class Loading(Parts):
     """The part of a context with the long-term secrets. A secret loaded again is replaced."""
 
-    __slots__ = ("_material",)
-
-    def _open_loading(self) -> None:
-        self._material = Material()
+    __slots__ = ()
 
     def secret_load(self, secret: Buffer, /) -> bool:
         """Load the shared secret, 32 bytes, else 2. It replaces the one before."""
@@ -45,15 +42,7 @@ class Loading(Telling):
         Raises ``RuntimeError``: 1 (can't be opened, or is a symbolic link), 5 (not a regular file),
         6 (too short).
         """
-        path = arguments.text(path)
-        try:
-            code = self._material.load_path(Kind.SHARED, path)
-        except OSError as error:
-            raise self._refuse(KYRKA_ERROR_SYSTEM) from error
-        if code == KYRKA_ERROR_INTERNAL:
-            self._say(log(f"failed to read key '{path}'"))
-        if code != KYRKA_ERROR_NONE:
-            raise self._refuse(code)
+        self._load_path(Kind.SHARED, arguments.text(path))
         return True
 
     def device_kek_load(self, key: Buffer, /) -> bool:
@@ -88,3 +77,14 @@ class Loading(Telling):
         if not self._material.load(kind, arguments.buffer(data)):
             raise self._refuse(KYRKA_ERROR_PARAMETER)
         return True
+
+    def _load_path(self, kind: Kind, path: str) -> None:
+        """Raises as :meth:`secret_load_path`."""
+        try:
+            code = self._material.load_path(kind, path)
+        except OSError as error:
+            raise self._refuse(KYRKA_ERROR_SYSTEM) from error
+        if code == KYRKA_ERROR_INTERNAL:
+            self._say(log(f"failed to read key '{path}'"))
+        if code != KYRKA_ERROR_NONE:
+            raise self._refuse(code)

@@ -49,18 +49,30 @@ class Material:
         self._secrets[kind] = Secret(data)
         return True
 
+    def keep(self, kind: Kind, secret: Secret) -> None:
+        """Keep a secret that somebody else has made, of the right size."""
+        self._secrets[kind] = secret
+
+    def find(self, kind: Kind) -> Secret | None:
+        """The secret that is loaded now, if any: another object whenever it was loaded again."""
+        return self._secrets.get(kind)
+
+    def get(self, kind: Kind) -> Secret:
+        """The same. Raises ``VaultError`` while there is none."""
+        try:
+            return self._secrets[kind]
+        except KeyError:
+            raise VaultError(f"there is no {kind.value[0]} yet: load it first") from None
+
+    def shared(self) -> Secret:
+        """The shared secret. Raises ``VaultError`` while there is none."""
+        return self.get(Kind.SHARED)
+
     def copy_from(self, other: Material) -> None:
         """Take over all that the other has, under masks of our own."""
         for kind, secret in other._secrets.items():
             with secret.reveal() as revealed:
                 self._secrets[kind] = Secret(revealed)
-
-    def shared(self) -> Secret:
-        """The shared secret. Raises ``VaultError`` while there is none."""
-        try:
-            return self._secrets[Kind.SHARED]
-        except KeyError:
-            raise VaultError("there is no shared secret yet: load it first") from None
 
     def load_path(self, kind: Kind, path: str) -> int:
         """Load the first bytes of a regular file; a symbolic link isn't followed.

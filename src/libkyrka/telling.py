@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from libkyrka.arguments import require_callable
 from libkyrka.constants import KYRKA_ERROR_NONE
-from libkyrka.keys import Notice
+from libkyrka.notices import Notice
 from libkyrka.refusals import refusal
 
 if TYPE_CHECKING:

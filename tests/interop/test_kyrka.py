@@ -1,109 +1,42 @@
-"""Our module ``libkyrka`` and the reference's: its example, its library, daemons.
-
-``KYRKA=/path/to/libkyrka`` names a clone of the reference's library in which ``make`` has been run.
-"""
+"""Our module ``libkyrka`` and the reference's: its example, its library, daemons."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import shutil
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import libkyrka
 from chancel.lab.lab import Host, Lab
+from tests.interop import kyrka
 from tests.interop.ends import CHANCEL, End, Program
-from tests.libkyrka.reference import Library, link
+from tests.interop.kyrka import Both, Example, named
+from tests.libkyrka.ends import Told
+from tests.libkyrka.reference import Library
 
 Make = Callable[[], Any]
 
 SECRET = bytes(range(32))
-LIMIT_S = 40.0
 HEARD = "heaven_recv: 24 <b'Blessed sanctum, save us'> 1"
 PING_BYTES = 84
 DAEMON, PROGRAM = "192.168.201.1", "192.168.201.2"
 
 
-@pytest.fixture(scope="session")
-def clone() -> Path:
-    """The clone that ``KYRKA`` names."""
-    path = os.environ.get("KYRKA")
-    if not path:
-        pytest.skip("no reference library: make interop KYRKA=/path/to/libkyrka")
-    return Path(path)
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The reference's example of a tunnel, and its secret beside us."""
+    (tmp_path / "secret.key").write_bytes(SECRET)
+    return kyrka.example("tunnel.py")
 
 
 @pytest.fixture(scope="session")
-def example(clone: Path) -> Path:
-    """The reference's example of a tunnel, as it is."""
-    path = clone / "examples" / "tunnel.py"
-    if not path.is_file():
-        pytest.skip(f"{path} doesn't exist: KYRKA names no clone of the reference library")
-    return path
-
-
-@pytest.fixture(scope="session")
-def library(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """The reference's library."""
-    if not (clone / "libkyrka.a").is_file():
-        pytest.skip(f"{clone} has no libkyrka.a: run make there")
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler: sudo apt-get install gcc libsodium-dev")
-    return Library(link(clone, tmp_path_factory.mktemp("kyrka")))
-
-
-class Example:
-    """The example while it runs, and what it has printed."""
-
-    def __init__(
-        self,
-        path: Path,
-        folder: Path,
-        local: str,
-        remote: str,
-        popen: Callable[..., Any] = subprocess.Popen,
-    ) -> None:
-        (folder / "secret.key").write_bytes(SECRET)
-        command = [sys.executable, "-u", str(path), local, remote]
-        self._process = popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=folder, bufsize=0
-        )
-        self._text = ""
-
-    @property
-    def lines(self) -> list[str]:
-        """The whole lines so far."""
-        return self._text.splitlines()[: self._text.count("\n")]
-
-    def wait_for(
-        self,
-        wanted: Callable[[str], bool],
-        what: str,
-        meanwhile: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Read until there is such a line."""
-        deadline = time.monotonic() + LIMIT_S
-        while not any(wanted(line) for line in self.lines):
-            assert time.monotonic() < deadline, f"{what} not in {self.lines}"
-            meanwhile()
-            if select.select([self._process.stdout], [], [], 0.1)[0]:
-                data = os.read(self._process.stdout.fileno(), 65536)
-                assert data, f"the example has ended: {self.lines}"
-                self._text += data.decode()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
+    return kyrka.library(tmp_path_factory.mktemp("kyrka"))
 
 
 def assert_a_tunnel_was_told(lines: list[str]) -> None:
@@ -200,7 +133,7 @@ class Party:
         self.context = context
         self.sent: list[bytes] = []
         self.heard: list[tuple[bytes, int]] = []
-        self.events: list[tuple[int | None, dict[str, Any]]] = []
+        self.events: list[Told] = []
         context.secret_load(SECRET)
         if shroud:
             context.shroud_enable()
@@ -218,7 +151,7 @@ class Party:
 
 
 class Parties:
-    """Two of them, called once a second."""
+    """Two of them."""
 
     def __init__(self, *makes: Make, shroud: bool) -> None:
         self.left, self.right = (Party(make(), shroud=shroud) for make in makes)
@@ -236,38 +169,18 @@ class Parties:
         self.right.take(packets[0])
         self.left.take(packets[1])
 
-    def events(self) -> list[list[tuple[int | None, dict[str, Any]]]]:
-        """What each was told, with the first SPI that is mentioned as "a", and so on."""
-        names: dict[int, str] = {0: "none"}
-        return [
-            [
-                (
-                    event,
-                    {
-                        key: names.setdefault(value, "abcdef"[len(names) - 1])
-                        for key, value in info.items()
-                    }
-                    if event == 1
-                    else info,
-                )
-                for event, info in party.events
-            ]
-            for party in self.both
-        ]
+    def events(self) -> list[list[Told]]:
+        """What each was told."""
+        return named(party.events for party in self.both)
 
 
 @pytest.mark.parametrize("shroud", [False, True], ids=["bare", "shrouded"])
 def test_with_the_library_as_the_library_with_itself(library: Library, shroud: bool) -> None:
     """The same events and the same packets in each second, whoever is at the other end."""
-    kinds: list[tuple[Make, Make]] = [
-        (library.alloc, library.alloc),
-        (libkyrka.alloc, library.alloc),
-        (library.alloc, libkyrka.alloc),
-        (libkyrka.alloc, libkyrka.alloc),
-    ]
-    tunnels = [Parties(*makes, shroud=shroud) for makes in kinds]
+    both = Both(library)
+    tunnels = [Parties(*makes, shroud=shroud) for makes in both.pairs()]
     for second in range(12):
-        time.sleep(1.1 - time.monotonic() % 1)  # both read a real clock, of whole seconds
+        both.tick()
         for tunnel in tunnels:
             tunnel.turn()
         if second in (4, 10):

@@ -37,17 +37,32 @@ def keys(tx: int, rx: int) -> Told:
     return 1, {"tx": tx, "rx": rx}
 
 
-class Clock:
-    """Monotonic seconds, and a wall clock that goes with them."""
+class DrawingSuite(SystemSuite):
+    """Draws one value for each size, as the reference did."""
 
-    def __init__(self) -> None:
+    def __init__(self, **drawn: bytes) -> None:
+        super().__init__()
+        self._drawn = {len(value): value for value in drawn.values()}
+
+    def random(self, size: int) -> bytes:
+        return self._drawn.get(size) or super().random(size)
+
+
+class Clock:
+    """Monotonic seconds, and a wall clock that goes with them, and can be set."""
+
+    def __init__(self, wall: float = WALL + START) -> None:
         self.now = START
+        self.set_wall(wall)
+
+    def set_wall(self, wall: float) -> None:
+        self._offset = wall - self.now
 
     def monotonic(self) -> float:
         return self.now
 
     def wall(self) -> float:
-        return WALL + self.now
+        return self._offset + self.now
 
 
 class Sent(NamedTuple):

@@ -158,11 +158,8 @@ class TestPaths:
         assert end.told() == [logged(f"failed to read key '{path}'")]
 
 
-class TestCathedral:
-    def test_checked_and_refused(self, context: KYRKA) -> None:
-        with pytest.raises(LocalProtocolError, match="later release"):
-            context.cathedral_configure(1, 2, **{**CONFIGURATION, "unknown": 5})
-        assert refusal(context.cathedral_notify) == 12
+class TestKeywords:
+    """Those of ``cathedral_configure``."""
 
     def test_no_keywords(self, context: KYRKA) -> None:
         assert refusal(context.cathedral_configure) == "missing keywords"
@@ -202,11 +199,7 @@ class TestCathedral:
         keywords["send"] = print
         assert refusal(context.cathedral_configure, **keywords) == 2
 
-    def test_odd_optional_ones_count_as_missing(self, context: KYRKA) -> None:
-        odd = {"kek": 5, "secret": None, "cosk": b"x", "hidden": 1, "remembrance": "no"}
-        with pytest.raises(LocalProtocolError):
-            context.cathedral_configure(**{**CONFIGURATION, **odd})
 
-    def test_vicars_come_later(self, context: KYRKA) -> None:
-        with pytest.raises(LocalProtocolError, match="later release"):
-            context.vicar_load("file", "x" * 255)
+def test_vicars_come_later(context: KYRKA) -> None:
+    with pytest.raises(LocalProtocolError, match="later release"):
+        context.vicar_load("file", "x" * 255)
