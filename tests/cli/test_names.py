@@ -65,7 +65,7 @@ def test_up_keeps_the_tunnel_to_itself_unless_root(
     directories: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool
 ) -> None:
     jobs: list[Job] = []
-    monkeypatch.setattr(Job, "start", lambda job: jobs.append(job))  # noqa: PLW0108 - binds
+    monkeypatch.setattr(Job, "start", lambda job, _program: jobs.append(job))
     if is_root:
         monkeypatch.setattr("chancel.daemon.config.check", lambda _configs: None)
         monkeypatch.setattr(places, "is_machine_root", lambda: True)

@@ -22,6 +22,12 @@ def keygen(
     Example:
       chancel keygen office.secret
     """
+    make_secret(file)
+    typer.echo(f"{file} holds {SECRET_BYTES} random bytes")
+
+
+def make_secret(file: Path) -> None:
+    """Write a new secret whole, or leave nothing behind. Raises OSError."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
     try:
         with open(descriptor, "wb") as secret:
@@ -31,4 +37,3 @@ def keygen(
     except OSError:
         file.unlink()
         raise
-    typer.echo(f"{file} holds {SECRET_BYTES} random bytes")

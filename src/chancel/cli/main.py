@@ -7,6 +7,7 @@ usage or configuration), and an error is one line on standard error.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,11 +22,15 @@ from chancel.errors import ChancelError, ConfigError
 FAILED = 1
 USAGE = 2
 
+COMPLETE = "_CHANCEL_COMPLETE"
+"""Set by a shell that completes a line (``chancel completion``), and doesn't run a command."""
+
 
 class Entry(NamedTuple):
     """A command: its summary, its module, and there a function, or several for a group.
 
-    A group has an ``example``; a function shows its own.
+    A function of a module below that one is ``MODULE:FUNCTION``. A group has an ``example``; a
+    function shows its own.
     """
 
     summary: str
@@ -52,6 +57,19 @@ COMMANDS = {
     "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),
     "trace": Entry("Watch a group at work; draw it.", "chancel.cli.trace_command", ("trace",)),
     "keygen": Entry("Make a shared secret.", "chancel.cli.keygen_command", ("keygen",)),
+    "hymn": Entry(
+        "Configure tunnels by name, start and stop them.",
+        "chancel.cli",
+        (
+            *("hymn_files:add", "hymn_files:liturgy", "hymn_files:del_", "hymn_files:keygen"),
+            *("hymn_service:up", "hymn_service:down", "hymn_service:restart"),
+            *("hymn_views:list_", "hymn_views:status", "hymn_views:help_"),
+            *("hymn_edits:mtu", "hymn_edits:nat", "hymn_edits:name", "hymn_edits:shroud"),
+            *("hymn_edits:route", "hymn_edits:accept", "hymn_edits:bridge"),
+            *("hymn_edits:cathedral", "hymn_edits:remembrance"),
+        ),
+        example="chancel hymn status office",
+    ),
     "ambry": Entry(
         "Make and roll the keys of devices.",
         "chancel.cli.ambry_commands",
@@ -66,10 +84,13 @@ COMMANDS = {
         example="chancel sim pair --seed 7 --hours 24 --loss 0.05 --restarts",
     ),
     "demo": Entry("Watch a tunnel at work.", "chancel.cli.demo_command", ("demo",)),
+    "completion": Entry(
+        "Have your shell complete names.", "chancel.cli.completion_command", ("completion",)
+    ),
 }
 
 LATER = frozenset(
-    {"hymn", "vicar", "share", "open", "inlet", "outlet"}
+    {"vicar", "share", "open", "inlet", "outlet"}
     | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "top", "map"}
 )
 """Commands whose names are promised; they come with later releases."""
@@ -79,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     console.open_standard()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETE in os.environ:
+        return _complete()
     chosen = next((word for word in words if not word.startswith("-")), None)
     if chosen in LATER:
         return _fail(f"{chosen} comes with a later release", USAGE)
@@ -93,6 +116,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ChancelError, OSError, typer.Abort, KeyboardInterrupt) as error:
         return _explain(error)
     return status if isinstance(status, int) else 0
+
+
+def _complete() -> int:
+    """Answer a shell that completes a line: print what its last word may become."""
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    chosen = next((word for word in typed.split()[1:] if not word.startswith("-")), None)
+    completion_init()
+    try:
+        typer.main.get_command(_program(chosen)).main([], prog_name="chancel")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else FAILED
+    return FAILED
 
 
 def _explain(error: BaseException) -> int:
@@ -133,8 +170,15 @@ def _program(chosen: str | None) -> typer.Typer:
 
 
 def _functions(entry: Entry) -> list[Callable[..., Any]]:
-    module = import_module(entry.module)
-    return [getattr(module, name) for name in entry.functions]
+    return [_function(entry.module, name) for name in entry.functions]
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    below, _, function = name.rpartition(":")
+    found: Callable[..., Any] = getattr(
+        import_module(f"{module}.{below}" if below else module), function
+    )
+    return found
 
 
 def _group(entry: Entry, functions: list[Callable[..., Any]]) -> typer.Typer:
@@ -143,7 +187,7 @@ def _group(entry: Entry, functions: list[Callable[..., Any]]) -> typer.Typer:
     )
     group.callback()(_stand_in)
     for function in functions:
-        group.command()(function)
+        group.command(function.__name__.strip("_").replace("_", "-"))(function)
     return group
 
 

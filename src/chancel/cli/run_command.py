@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from chancel.cathedrald import config as cathedral_config
 from chancel.cli.options import RuntimeDir
 from chancel.daemon import config, places
 from chancel.daemon.job import Job
@@ -46,10 +47,10 @@ def run(
         typer.Option("--sandbox", help="log: stop nothing, but log what the sandbox would stop."),
     ] = Sandbox.ON,
 ) -> None:
-    """Run tunnels, in the foreground unless -d is given.
+    """Run tunnels, or a cathedral, in the foreground unless -d is given.
 
-    All files are carried by one group of processes, which ends when one of them does. Nothing is
-    created before every file was found right.
+    All files are carried by one group of processes, which ends when one of them does; a cathedral
+    (mode cathedral) has one to itself. Nothing is created before every file was found right.
 
     \b
     Examples:
@@ -57,21 +58,26 @@ def run(
       chancel run -d -c /etc/hymn
       chancel run -c office.conf -c lab.conf --runtime-dir ./run
       chancel run -c office.conf --sandbox log
+      chancel run -c cathedral.conf
     """
     if detached and log is LogTo.STDOUT:
         raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
     paths = [path for each in files for path in _configurations(each)]
-    configs = [config.load(path) for path in paths]
-    config.check(configs)
     directory = places.runtime_dir(runtime_dir)
-    places.check_runtime_dir(directory, [each.instance for each in configs])
-    Job(
+    job = Job(
         tuple(paths),
         directory,
         detached=detached,
         syslog=detached or log is LogTo.SYSLOG,
         sandbox=confinement,
-    ).start()
+    )
+    if len(paths) == 1 and cathedral_config.is_cathedral(paths[0]):
+        places.check_runtime_dir(directory, [cathedral_config.load(paths[0]).instance])
+        job.start("chancel.cathedrald")
+    configs = [config.load(path) for path in paths]
+    config.check(configs)
+    places.check_runtime_dir(directory, [each.instance for each in configs])
+    job.start()
 
 
 def _configurations(path: Path) -> list[Path]:

@@ -76,8 +76,9 @@ def status(
 def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
     """One answer for all groups, or for the tunnel or group called ``name``.
 
-    ``groups`` has each group's ``group``, and ``tunnels`` all tunnels with ``group_pid``, ``state``
-    and ``notes`` added. Raises :class:`chancel.errors.LinkClosed` when ``name`` isn't running.
+    ``groups`` has each group's ``group``, ``cathedrals`` all cathedrals, and ``tunnels`` all
+    tunnels with ``group_pid``, ``state`` and ``notes`` added. Raises
+    :class:`chancel.errors.LinkClosed` when ``name`` isn't running.
     """
     groups = survey.groups if name is None else (survey.find(name),)
     tunnels = [
@@ -91,10 +92,16 @@ def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
         for tunnel in group.answer["tunnels"]
     ]
     named = [tunnel for tunnel in tunnels if tunnel["instance"] == name]
+    cathedrals = [
+        cathedral | {"group_pid": group.answer["group"]["pid"]}
+        for group in groups
+        for cathedral in group.answer.get("cathedrals", ())
+    ]
     return {
         "ok": True,
         "groups": [group.answer["group"] for group in groups],
         "tunnels": named or tunnels,
+        "cathedrals": cathedrals,
         "silent": list(survey.silent) if name is None else [],
     }
 

@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from chancel.cli import cathedral_view
 from chancel.cli import status_words as words
 from chancel.daemon.durations import ago, duration
 from chancel.daemon.health import state
@@ -26,17 +27,19 @@ _STATE_STYLE = {"up": "green", "pending": "yellow", "down": "red"}
 
 
 def render(answer: dict[str, Any]) -> RenderableType:
-    """Draw the ``tunnels`` of a status answer; ``silent`` has sentences about dead groups."""
+    """Draw tunnels and cathedrals of a status answer; ``silent`` tells of dead groups."""
     tunnels = answer["tunnels"]
+    cathedrals = [cathedral_view.panel(each) for each in answer.get("cathedrals", ())]
     silent = [Text(f"down: {sentence}", "red") for sentence in answer.get("silent", ())]
-    if not tunnels:
+    if not tunnels and not cathedrals:
         return Group(*(silent or [Text("no tunnel is running")]))
     running = answer.get("groups", ())
     open_ = [Text(said, "bold yellow") for each in running if (said := words.confinement(each))]
     if len(tunnels) > MAX_PANELS:
-        return Group(_overview(tunnels), *open_, *silent)
+        return Group(_overview(tunnels), *cathedrals, *open_, *silent)
     groups = [_group(group) for group in running]
-    return Group(*[_panel(tunnel) for tunnel in tunnels], *groups, *open_, *silent)
+    panels = [*map(_panel, tunnels), *cathedrals]
+    return Group(*panels, *groups, *open_, *silent)
 
 
 def state_text(tunnel: dict[str, Any]) -> Text:
@@ -81,6 +84,7 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
     rates = tunnel["rates"]
     plain = [
         ("peer", _peer(tunnel)),
+        ("cathedral", words.cathedral(tunnel)),
         ("local", tunnel["local"]),
         ("tunnel", _tunnel(tunnel)),
         ("outside", words.outside(tunnel)),

@@ -54,6 +54,21 @@ def outside(tunnel: dict[str, Any]) -> str:
     return ", ".join(each for each, is_on in hidden.items() if is_on)
 
 
+def cathedral(tunnel: dict[str, Any]) -> str:
+    """The cathedral in use, and the ambry that came from it; empty for a tunnel without."""
+    told = tunnel.get("cathedral")  # a group of an earlier release says nothing of it
+    if told is None:
+        return ""
+    if told["address"] is None:
+        return "no name can be looked up"
+    words = f"{told['address']}, heard {ago(told['heard_s'])}"
+    if told["silent_s"] is not None:
+        words += f", silent for {duration(told['silent_s'])}"
+    if told["generation"] is not None:
+        words += f"; ambry {told['generation']} {ago(told['ambry_s'])}"
+    return words
+
+
 def announced(tunnel: dict[str, Any]) -> str:
     """The keys that a pilgrim announced, or a shrine heard of; empty in tunnel mode."""
     exchange = tunnel["exchange"]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from chancel.cli.hymn_options import Json, Name
 from chancel.cli.options import ConfigDir, RuntimeDir
 from chancel.daemon import config, ctl, health, places
-from chancel.daemon.job import Job
 from chancel.errors import ConfigError
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="NAME.conf in the directory.")]
+from chancel.tools.hymn import hymnal, service
+from chancel.tools.hymn.condition import Conditions, State
+from chancel.tools.hymn.hymnal import Hymnal
+from chancel.tools.hymn.tunnel import Tunnel
 
 
 def up(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> None:
@@ -26,15 +28,8 @@ def up(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None)
       chancel up office
       chancel exec office -- ping 10.0.0.2
     """
-    path = places.configuration(places.config_dir(config_dir), name)
-    loaded = config.load(path)
-    config.check([loaded])
-    own_network = not places.is_machine_root()
-    if own_network:
-        loaded.check_cell()
-    directory = places.runtime_dir(runtime_dir)
-    places.check_runtime_dir(directory, [loaded.instance])
-    Job((path,), directory, detached=True, syslog=True, own_network=own_network).start()
+    path = hymnal.here(config_dir).find(name)
+    service.prepare(path, places.runtime_dir(runtime_dir)).become()
 
 
 def down(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> None:
@@ -45,18 +40,20 @@ def down(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = Non
       chancel down office
     """
     survey = ctl.survey(places.runtime_dir(runtime_dir))
-    instance = _instance(name, places.config_dir(config_dir), survey)
-    group = survey.find(instance)
-    if len(group.answer["tunnels"]) > 1:
-        ctl.remove(group.socket, instance)
-    else:
-        ctl.stop(group.socket)
+    group = next((each for each in survey.groups if each.knows(name)), None)
+    if group is not None:
+        service.stop_ours(group, name)
+        return
+    tunnel = _known(name, places.config_dir(config_dir))
+    found = None if tunnel is None else service.locate(tunnel, survey.directory)
+    if tunnel is None or found is None:
+        survey.find(name if tunnel is None else tunnel.instance)  # raises: nobody runs it
+        return
+    service.stop(tunnel, found)
 
 
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
-    config_dir: ConfigDir = None,
-    runtime_dir: RuntimeDir = None,
+    as_json: Json = False, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None
 ) -> None:
     """List the tunnels that are configured, and those that run.
 
@@ -67,40 +64,66 @@ def list_(
       chancel list
       chancel list --json
     """
-    survey = ctl.survey(places.runtime_dir(runtime_dir))
-    running = {
-        each["instance"]: each for group in survey.groups for each in group.answer["tunnels"]
-    }
+    directory = places.runtime_dir(runtime_dir)
+    running = _running(ctl.survey(directory))
+    conditions = Conditions(directory)
     rows = [
-        _configured(path, running) for path in places.configurations(places.config_dir(config_dir))
+        _configured(path, running, conditions)
+        for path in places.configurations(places.config_dir(config_dir))
     ]
     listed = {row["instance"] for row in rows}
-    rows += [_row(name, name, tunnel) for name, tunnel in running.items() if name not in listed]
+    rows += [_row(name, name, state) for name, state in running.items() if name not in listed]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
+        label = f"  ({row['label']})" if row["label"] else ""
         reason = f"  {row['reason']}" if row["reason"] else ""
-        typer.echo(f"{row['name']:{width}}  {row['state']}{reason}")
+        typer.echo(f"{row['name']:{width}}  {row['state']}{label}{reason}")
 
 
-def _instance(name: str, directory: Path, survey: ctl.Survey) -> str:
-    """What the tunnel ``NAME.conf`` is called; NAME itself if that runs, whatever the file says."""
-    if any(group.knows(name) for group in survey.groups):
-        return name
-    path = places.configuration(directory, name)
-    return config.load(path).instance if path.exists() else name
-
-
-def _configured(path: Path, running: dict[str, Any]) -> dict[str, Any]:
+def _known(name: str, directory: Path) -> Tunnel | None:
+    """The tunnel of that name, if there is a file; it may run without one."""
+    places.configuration(directory, name)  # raises for what is no name at all
     try:
-        instance = config.load(path).instance
+        return hymnal.load(Hymnal(directory).find(name))
+    except ConfigError:
+        return None
+
+
+def _running(survey: ctl.Survey) -> dict[str, str]:
+    """The state of whatever our groups run, by instance."""
+    states: dict[str, str] = {}
+    for group in survey.groups:
+        states |= {each["instance"]: health.state(each) for each in group.answer["tunnels"]}
+        states |= {each["instance"]: "up" for each in group.answer.get("cathedrals", ())}
+    return states
+
+
+def _configured(path: Path, running: dict[str, str], conditions: Conditions) -> dict[str, Any]:
+    try:
+        tunnel = hymnal.load(path)
+        if tunnel.is_server:
+            from chancel.cathedrald import config as cathedral_config  # loads half of a daemon
+
+            cathedral_config.load(path)
+        else:
+            config.load(path)
     except ConfigError as error:
-        return _row(path.stem, None, None) | {"state": "broken", "reason": str(error)}
-    return _row(path.stem, instance, running.get(instance))
+        return _row(path.stem, None, "broken") | {"reason": str(error)}
+    state = running.get(tunnel.instance) or _WORDS[conditions.of(tunnel).state]
+    return _row(path.stem, tunnel.instance, state) | {"label": tunnel.label or None}
 
 
-def _row(name: str, instance: str | None, tunnel: dict[str, Any] | None) -> dict[str, Any]:
-    state = "down" if tunnel is None else health.state(tunnel)
-    return {"name": name, "instance": instance, "state": state, "reason": None}
+_WORDS = {
+    State.DOWN: "down",
+    State.PENDING: "pending",
+    State.ONLINE: "up",
+    State.RUNNING: "up",
+}
+"""For what another daemon runs."""
+
+
+def _row(name: str, instance: str | None, state: str) -> dict[str, Any]:
+    return {"name": name, "instance": instance, "state": state, "reason": None, "label": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from chancel.cli import cathedral_view
 from chancel.cli.status_view import state_text
 from chancel.daemon.why import Finding, explain
 
@@ -19,11 +21,15 @@ def render(answer: dict[str, Any]) -> RenderableType:
     """Draw the explanation of each of the ``tunnels`` of a status answer."""
     silent = [Text(f"down: {sentence}", "red") for sentence in answer.get("silent", ())]
     panels = [_panel(tunnel) for tunnel in answer["tunnels"]]
+    panels += [cathedral_view.panel(each) for each in answer.get("cathedrals", ())]
     return Group(*panels, *silent) if panels or silent else Text("no tunnel is running")
 
 
 def as_json(answer: dict[str, Any]) -> dict[str, Any]:
-    """The same for programs: ``failed`` has the findings, the cause first."""
+    """The same for programs: ``failed`` has the findings, the cause first.
+
+    Of cathedrals ``notes`` has what somebody should know or do.
+    """
     tunnels = []
     for tunnel in answer["tunnels"]:
         explained = explain(tunnel)
@@ -36,7 +42,13 @@ def as_json(answer: dict[str, Any]) -> dict[str, Any]:
                 "failed": [finding._asdict() for finding in explained.findings],
             }
         )
-    return {"ok": True, "tunnels": tunnels, "silent": answer["silent"]}
+    now = time.time()
+    cathedrals = [
+        {"instance": each["instance"], "notes": cathedral_view.notes(each, now)}
+        for each in answer.get("cathedrals", ())
+    ]
+    silent = answer["silent"]
+    return {"ok": True, "tunnels": tunnels, "cathedrals": cathedrals, "silent": silent}
 
 
 def _panel(tunnel: dict[str, Any]) -> Panel:

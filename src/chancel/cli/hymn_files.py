@@ -1,0 +1,100 @@
+"""``chancel hymn add`` and ``del``: files of tunnels come and go. ``keygen``: their secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chancel.cli.hymn_options import Name
+from chancel.cli.keygen_command import make_secret
+from chancel.cli.options import ConfigDir, RuntimeDir
+from chancel.daemon import places
+from chancel.errors import LocalProtocolError
+from chancel.tools.hymn import edits, grammar, hymnal, layout, service
+from chancel.tools.hymn.names import TunnelName
+
+
+def add(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="[FLOCK-]SRC-DST; a flock with a cathedral only.")
+    ],
+    words: Annotated[
+        list[str], typer.Argument(metavar="KEY VALUE...", help=f"Of {', '.join(grammar.KEYS)}.")
+    ],
+    config_dir: ConfigDir = None,
+    runtime_dir: RuntimeDir = None,
+) -> None:
+    """Write the configuration of a new tunnel.
+
+    \b
+    tunnel IP/LEN           its address and network inside; not with device tap
+    mtu N|auto              auto if left out
+    secret FILE             shared with the peer; or kek FILE with a cathedral
+    peer IP:PORT            where the peer is; or a cathedral, which knows
+    local IP:PORT           the socket outside; any if left out
+    name WORD               what you call it
+    user NAME               whom processes that move packets run as; you if left out
+    shroud yes|no
+    device tun|tap          with tap, then: bridge NAME
+    cathedral HOST:PORT     then: identity HEX[:FILE], cosk FILE, natport N
+
+    \b
+    Examples:
+      chancel hymn add 1-2 tunnel 10.77.0.1/30 secret /etc/hymn/k peer 198.51.100.2:2333 name office
+      chancel hymn add deadbeefcafebabe-1-2 tunnel 10.8.0.1/24 kek /etc/hymn/kek
+        cathedral cathedral.example:4500 identity 30b4c39:/etc/hymn/cs cosk /etc/hymn/cosk
+    """
+    tunnels = hymnal.here(config_dir)
+    parsed = TunnelName.parse(name)
+    new = grammar.new_tunnel(parsed, words, tunnels.directory.absolute())
+    if new.label is not None:
+        edits.refuse_taken(tunnels, new.label, tunnels.path(parsed))
+    sockets = hymnal.sockets(parsed, places.runtime_dir(runtime_dir))
+    tunnels.add(parsed, layout.compose(new, sockets))
+
+
+def liturgy(
+    words: Annotated[list[str] | None, typer.Argument(metavar="NAME KEY VALUE...")] = None,
+) -> None:
+    """Comes with the liturgy release: devices of a flock find each other.
+
+    \b
+    Example:
+      chancel hymn liturgy deadbeefcafebabe-1
+    """
+    raise LocalProtocolError(
+        f"hymn liturgy {' '.join(words or ())}: comes with the liturgy release"
+        " (expected a tunnel for each peer until then: chancel hymn add)"
+    )
+
+
+def del_(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> None:
+    """Delete a tunnel's configuration. Its secrets stay.
+
+    \b
+    Example:
+      chancel hymn del office
+    """
+    tunnels = hymnal.here(config_dir)
+    path = tunnels.find(name)
+    if service.locate(hymnal.load(path), places.runtime_dir(runtime_dir)) is not None:
+        raise LocalProtocolError(
+            f"tunnel {path.stem} still up (expected chancel hymn down {path.stem} before)"
+        )
+    tunnels.delete(path)
+
+
+def keygen(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to make; new.")],
+) -> None:
+    """Make shared secrets: 32 random bytes in each file.
+
+    \b
+    Example:
+      chancel hymn keygen /etc/hymn/k
+    """
+    for file in files:
+        typer.echo(f"generating key in {file}")
+        make_secret(file)
