@@ -1,0 +1,310 @@
+"""Trains in, trains out: what is relayed with how many system calls, in which order."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from chancel.cathedrald.relay import MEMORY_BYTES, MOST_CALLS, Relay
+from chancel.daemon.udp import open_udp
+from chancel.wire.types import Address, Buffer
+
+SIZE = 1400
+ANY_PORT = Address("127.0.0.1", 0)
+_UDP_SEGMENT, _UDP_GRO = 103, 104
+
+
+class Way:
+    """A route that lets ``room`` packets pass."""
+
+    def __init__(self, destination: Address, room: int = 1_000_000) -> None:
+        self.destination = destination
+        self.room = room
+
+    def admit(self, octets: int, packets: int, now: float) -> int:
+        assert octets > 0
+        passing = min(packets, self.room)
+        self.room -= passing
+        return passing
+
+
+class Brain:
+    """Knows ways by SPI, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.ways: dict[int, Way] = {}
+        self.asked = 0
+        self.given: list[tuple[bytes, Address]] = []
+        self.answers: list[tuple[bytes, Address]] = []
+
+    def route(self, head: Buffer, source: Address) -> Way | None:
+        assert len(head) == 32
+        self.asked += 1
+        return self.ways.get(struct.unpack_from("!I", head)[0])
+
+    def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
+        self.given.append((bytes(datagram), source))
+
+    def datagrams(self) -> list[tuple[bytes, Address]]:
+        answers, self.answers = self.answers, []
+        return answers
+
+
+class Sender:
+    """Somebody who sends to the cathedral."""
+
+    def __init__(self, to: Address) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(ANY_PORT)
+        self.socket.connect(to)
+
+    @property
+    def address(self) -> Address:
+        return Address(*self.socket.getsockname())
+
+    def train(self, *packets: bytes) -> None:
+        """Send packets of one size, the last maybe shorter, with one call."""
+        self.socket.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, len(packets[0]))
+        self.socket.send(b"".join(packets))
+        self.socket.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, 0)
+
+    def singly(self, *packets: bytes) -> None:
+        for packet in packets:
+            self.socket.send(packet)
+
+
+class Receiver:
+    """Somebody who is relayed to."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.bind(ANY_PORT)
+        self.socket.setblocking(False)
+
+    @property
+    def address(self) -> Address:
+        return Address(*self.socket.getsockname())
+
+    def packets(self) -> list[bytes]:
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while packet := self.socket.recv(2048):
+                found.append(packet)
+        return found
+
+
+class Scene:
+    def __init__(self, *, gso: bool = True, shroud: bool = False) -> None:
+        self.brain = Brain()
+        self.main = open_udp(ANY_PORT, offload=True)
+        assert self.main.gso, "every kernel that is tested on has it"
+        assert self.main.gro, "likewise"
+        main = self.main.socket
+        self.relay = Relay(self.brain, main, gso=gso, shroud=shroud)  # type: ignore[arg-type]
+        self.sender = Sender(Address(*main.getsockname()))
+        self.one, self.other = Receiver(), Receiver()
+        self.brain.ways = {1: Way(self.one.address), 2: Way(self.other.address)}
+
+    def work(self) -> None:
+        """Relay all that waits."""
+        self.relay.receive(self.main.socket)
+
+    def close(self) -> None:
+        for each in (self.main.socket, self.sender.socket, self.one.socket, self.other.socket):
+            each.close()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    made = Scene()
+    yield made
+    made.close()
+
+
+def packet(spi: int = 1, number: int = 0, size: int = SIZE, flock: int = 0xCAFEBA00) -> bytes:
+    head = struct.pack("!IIQQQ", spi, number, number, flock, flock)
+    return head + bytes(number + at & 0xFF for at in range(size - len(head)))
+
+
+def packets(count: int, spi: int = 1, size: int = SIZE) -> list[bytes]:
+    return [packet(spi, number, size) for number in range(count)]
+
+
+class TestTrains:
+    def test_one_comes_in_and_goes_out_with_one_call_each(self, scene: Scene) -> None:
+        sent = packets(40)
+        scene.sender.train(*sent)
+        scene.work()
+        assert scene.one.packets() == sent
+        assert (scene.relay.calls, scene.relay.sender.calls, scene.brain.asked) == (1, 1, 1)
+        assert (scene.relay.datagrams, scene.relay.octets) == (40, 40 * SIZE)
+        assert scene.brain.given == []
+
+    def test_many_cost_two_calls_each_however_long_they_are(self, scene: Scene) -> None:
+        sent = []
+        for size in (200, 700, 1400):
+            for _ in range(3):
+                sent += (train := packets(40, size=size))
+                scene.sender.train(*train)
+        scene.work()
+        assert scene.one.packets() == sent
+        assert scene.relay.calls == scene.brain.asked == 9
+        assert scene.relay.sender.calls <= 9
+
+    def test_the_last_may_be_shorter(self, scene: Scene) -> None:
+        sent = [*packets(10), packet(number=10, size=500)]
+        scene.sender.train(*sent)
+        scene.work()
+        assert scene.one.packets() == sent
+        assert scene.relay.sender.calls == 1
+
+    def test_nothing_is_joined_behind_a_shorter_one(self, scene: Scene) -> None:
+        first = [*packets(5), packet(number=5, size=500)]
+        scene.sender.train(*first)
+        scene.sender.train(*packets(5))
+        scene.work()
+        assert scene.one.packets() == first + packets(5)
+        assert scene.relay.sender.calls == 2
+
+    def test_one_with_traffic_of_several_tunnels_parts(self, scene: Scene) -> None:
+        sent = packets(5, 1) + packets(7, 2) + packets(3, 1)
+        scene.sender.train(*sent)
+        scene.work()
+        assert scene.one.packets() == packets(5, 1) + packets(3, 1)
+        assert scene.other.packets() == packets(7, 2)
+        assert (scene.relay.calls, scene.relay.sender.calls, scene.brain.asked) == (1, 3, 3)
+
+    @pytest.mark.parametrize("flock", [0xCAFEBA01, 0xCAFEBA00 << 24])
+    def test_each_field_that_names_the_way_is_compared(self, scene: Scene, flock: int) -> None:
+        scene.sender.train(packet(1), packet(1, flock=flock), packet(1))
+        scene.work()
+        assert scene.brain.asked == 3
+        assert len(scene.one.packets()) == 3
+
+    def test_more_than_the_memory_holds(self, scene: Scene) -> None:
+        sent = packets(40)
+        trains = 3 * MEMORY_BYTES // (40 * SIZE)
+        for _ in range(trains):
+            scene.sender.train(*sent)
+        scene.work()
+        assert scene.one.packets() == sent * trains
+        assert scene.relay.sender.calls <= trains * 2  # of 64 datagrams at most
+
+
+class TestSingles:
+    def test_neighbours_leave_as_a_train(self, scene: Scene) -> None:
+        sent = packets(40)
+        scene.sender.singly(*sent)
+        scene.work()
+        assert scene.one.packets() == sent
+        assert scene.relay.sender.calls == 1
+
+    def test_those_of_different_senders_too(self, scene: Scene) -> None:
+        second = Sender(Address(*scene.main.socket.getsockname()))
+        for number in range(10):
+            scene.sender.singly(packet(number=number))
+            second.singly(packet(number=number))
+        scene.work()
+        second.socket.close()
+        assert len(scene.one.packets()) == 20
+        assert scene.relay.sender.calls == 1
+
+    def test_order_stays_whatever_the_sizes(self, scene: Scene) -> None:
+        sent = [packet(1, number, 100 + number * 37 % 500) for number in range(50)]
+        scene.sender.singly(*sent)
+        scene.work()
+        assert scene.one.packets() == sent
+
+    def test_other_ways_are_kept_apart(self, scene: Scene) -> None:
+        sent = [packet(1 + number % 2, number) for number in range(10)]
+        scene.sender.singly(*sent)
+        scene.work()
+        assert scene.one.packets() == sent[0::2]
+        assert scene.other.packets() == sent[1::2]
+
+    def test_a_round_ends(self, scene: Scene) -> None:
+        sent = packets(MOST_CALLS + 10, size=60)
+        scene.sender.singly(*sent)
+        scene.work()
+        assert scene.one.packets() == sent[:MOST_CALLS]
+        scene.work()
+        assert scene.one.packets() == sent[MOST_CALLS:]
+
+
+class TestLimits:
+    @pytest.mark.parametrize("room", [0, 1, 7, 39, 40])
+    def test_the_first_of_a_train_pass(self, scene: Scene, room: int) -> None:
+        scene.brain.ways[1].room = room
+        scene.sender.train(*packets(40))
+        scene.work()
+        assert scene.one.packets() == packets(40)[:room]
+
+    def test_what_is_dropped_leaves_no_hole(self, scene: Scene) -> None:
+        scene.brain.ways[1].room = 3
+        scene.sender.train(*packets(5, 1), *packets(5, 2))
+        scene.sender.train(*packets(5, 2))
+        scene.work()
+        assert scene.one.packets() == packets(3)
+        assert scene.other.packets() == packets(5, 2) * 2
+
+
+class TestTheBrain:
+    def test_gets_what_has_no_way_one_by_one(self, scene: Scene) -> None:
+        strange = packets(3, 9)
+        scene.sender.train(*packets(2, 1), *strange, *packets(2, 1))
+        scene.work()
+        assert scene.brain.given == [(each, scene.sender.address) for each in strange]
+        assert scene.one.packets() == packets(2) * 2
+
+    @pytest.mark.parametrize("size", [1, 31, 49, 1523, 60_000])
+    def test_gets_what_is_too_short_or_too_long(self, scene: Scene, size: int) -> None:
+        datagram = packet(1)[:size].ljust(size, b"x")
+        scene.sender.singly(datagram)
+        scene.work()
+        assert scene.brain.given == [(datagram, scene.sender.address)]
+        assert scene.brain.asked == 0
+
+    def test_gets_the_short_end_of_a_train(self, scene: Scene) -> None:
+        end = packet(1)[:40]
+        scene.sender.train(*packets(3), end)
+        scene.work()
+        assert scene.one.packets() == packets(3)
+        assert scene.brain.given == [(end, scene.sender.address)]
+
+    def test_gets_everything_under_a_shroud(self) -> None:
+        scene = Scene(shroud=True)
+        sent = [*packets(3), packet(number=3, size=99)]
+        scene.sender.train(*sent)
+        scene.work()
+        assert [datagram for datagram, _ in scene.brain.given] == sent
+        assert scene.brain.asked == 0
+        scene.close()
+
+    def test_answers_leave_after_the_round(self, scene: Scene) -> None:
+        scene.brain.answers = [(b"a" * 623, scene.one.address), (b"b" * 99, scene.other.address)]
+        scene.sender.singly(packet(9))
+        scene.work()
+        assert scene.one.packets() == [b"a" * 623]
+        assert scene.other.packets() == [b"b" * 99]
+
+
+def test_without_trains_of_the_kernel_each_packet_leaves_alone() -> None:
+    scene = Scene(gso=False)
+    scene.sender.train(*packets(10))
+    scene.work()
+    assert scene.one.packets() == packets(10)
+    assert scene.relay.sender.calls == 10
+    scene.close()
+
+
+def test_refusals_of_the_network_are_counted_and_not_raised(scene: Scene) -> None:
+    scene.brain.ways[1] = Way(Address("255.255.255.255", 9))
+    scene.sender.singly(packet(1))
+    scene.work()
+    assert sum(scene.relay.sender.drops.values()) == 1
+    assert scene.relay.sender.error
