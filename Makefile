@@ -15,7 +15,7 @@ CODE := src tests benchmarks fuzz
 # Kept apart from `make test`: they need root, or a reference build, or an hour.
 APART := tests/root tests/interop
 
-export SANCTUM KYRKA SANCTUM_0920
+export SANCTUM KYRKA SANCTUM_0920 AMBRY
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-root interop lint docs bench bulk sim fuzz fuzz-setup lock
@@ -26,7 +26,7 @@ help: ## this list
 setup: $(READY) ## only the .venv; afterwards .venv/bin/chancel exists
 	@echo "ready: $(VENV)/bin/chancel"
 
-demo: $(READY) ## two hosts, a tunnel, ping, a bulk transfer and a crash; draws out/demo.svg
+demo: $(READY) ## two devices behind NATs, two cathedrals, a tunnel that outlives them; draws out/demo.svg
 	@$(PY) -m chancel.cli.main demo
 
 test: $(READY) ## the whole test suite

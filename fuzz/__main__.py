@@ -4,6 +4,7 @@ make fuzz                                    all targets, two minutes each
 make fuzz ARGS="offer session --seconds 600"
 make fuzz ARGS="--reproduce out/fuzz/offer-0123456789ab.hex"
 make fuzz ARGS="campaign --help"             against a whole running group
+make fuzz ARGS="cathedral --help"            against a whole running cathedral
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ def main(arguments: Sequence[str]) -> int:
         from fuzz.campaign import main as throw  # needs the lab; targets don't
 
         return throw(arguments[1:])
+    if arguments[:1] == ["cathedral"]:
+        from fuzz.cathedral_campaign import main as throw_at_cathedral
+
+        return throw_at_cathedral(arguments[1:])
     options = _parse(arguments)
     if options.reproduce:
         return _reproduce(options.reproduce)

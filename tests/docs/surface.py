@@ -40,6 +40,7 @@ PUBLIC = (
     "chancel.wire.types",
     "chancel.wire.drop",
     "chancel.protocol.events",
+    "chancel.protocol.registration_events",
     "libkyrka",
 )
 """The modules that programs import from, in the order of the API page."""
@@ -52,7 +53,7 @@ PASSED_ON = {
     "chancel.protocol.base_keys": ("SecretSource",),
     "chancel.protocol.behaviour": ("Behaviour", "CHANCEL"),
     "chancel.protocol.profile": ("Profile", "CURRENT", "V0_9"),
-    "chancel.protocol.session_types": ("SessionStatus",),
+    "chancel.protocol.session_types": ("SessionStatus", "CathedralStatus", "RemembranceNotKept"),
     "chancel.crypto.suite": ("Suite",),
     "chancel.wire.offer": ("OfferState",),
     "libkyrka.cathedral": ("CathedralKeywords",),

@@ -12,12 +12,11 @@ from typing import NamedTuple, TypeVar
 from chancel.crypto.kdf import Purpose
 from chancel.crypto.system import SystemSuite
 from chancel.protocol.behaviour import CHANCEL, Behaviour
-from chancel.protocol.events import Event
 from chancel.protocol.keeper import Mode
 from chancel.protocol.key_offers import open_key_offer_untrusted
 from chancel.protocol.offers import ExchangeOffer, open_exchange_offer_untrusted
 from chancel.protocol.profile import CURRENT, Profile
-from chancel.protocol.session import Session, SessionSettings, SessionStatus
+from chancel.protocol.session import Session, SessionEvent, SessionSettings, SessionStatus
 from chancel.vault.secret import Secret
 from chancel.wire.datagram import Kind as Datagram
 from chancel.wire.datagram import classify_untrusted
@@ -61,7 +60,7 @@ class End:
         self.settings = settings
         self.skew_s = 0.0
         self.received: list[bytes] = []
-        self.events: list[Event] = []
+        self.events: list[SessionEvent] = []
         self.peer: End
         self.session: Session
 

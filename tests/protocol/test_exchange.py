@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from chancel.errors import LocalProtocolError
-from chancel.protocol.agreement import make_own_key
+from chancel.protocol.agreement import draw_spi
 from chancel.protocol.behaviour import CHANCEL, REFERENCE, Behaviour
 from chancel.protocol.events import (
     ExchangeEnded,
@@ -291,9 +291,9 @@ def test_an_spi_is_never_zero_nor_taken_and_has_the_prefix() -> None:
         def random(self, size: int) -> bytes:
             return draws.pop(0) if size == 4 and draws else bytes(super().random(size))
 
-    assert make_own_key(Drawing(), 0, {1}).spi == 2
+    assert draw_spi(Drawing(), 0, {1}) == 2
     draws[:] = [b"\0\0\0\0"]
-    assert make_own_key(Drawing(), 0xABCD, ()).spi == 0xABCD0000
+    assert draw_spi(Drawing(), 0xABCD, ()) == 0xABCD0000
 
 
 @pytest.mark.parametrize(("state", "step"), list(itertools.product(State, Step)))

@@ -125,7 +125,8 @@ def one(make: Callable[[Pair], bytes]) -> Callable[[Pair], None]:
 
 def send_grace(pair: Pair, payload: bytes) -> None:
     """Have the left side seal a payload that no Graces would make."""
-    pair.left.session._send(payload, NEXT_GRACE, pair.now)
+    session = pair.left.session
+    session._dispatch.packet(payload, NEXT_GRACE, session.peer, pair.now)
     pair._drain(pair.left)
     pair.run(1)
 

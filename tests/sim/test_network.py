@@ -24,11 +24,15 @@ class World:
         self.arrived: dict[Address, Arrived] = {}
 
     def host(
-        self, address: Address, realm: Realm | None = None, model: LinkModel | None = None
+        self,
+        address: Address,
+        realm: Realm | None = None,
+        model: LinkModel | None = None,
+        also: tuple[int, ...] = (),
     ) -> Host:
         inbox = self.arrived.setdefault(address, [])
         return self.network.host(
-            address, model or LinkModel(), lambda *arrival: inbox.append(arrival), realm
+            address, model or LinkModel(), lambda *arrival: inbox.append(arrival), realm, also
         )
 
     def send(self, host: Host, destination: Address, data: bytes = b"data") -> None:
@@ -70,6 +74,14 @@ def test_what_goes_nowhere_is_counted() -> None:
     world.send(a, B)
     assert (world.network.sent, world.network.lost) == (3, 3)
     assert world.arrived[B] == []
+
+
+def test_a_host_may_have_other_ports() -> None:
+    world = World()
+    a, _ = world.host(A), world.host(B, also=(B.port + 1,))
+    world.send(a, Address(B.host, B.port + 1))
+    world.send(a, Address(B.host, B.port + 2))
+    assert [data for data, *_ in world.arrived[B]] == [b"data"]
 
 
 def test_an_inner_host_is_seen_as_its_router_and_can_be_answered() -> None:

@@ -312,7 +312,7 @@ def test_no_secret_shows_anywhere() -> None:
     ("settings", "remedy"),
     [
         ({"secret": b"short"}, "32 bytes, not 5"),
-        ({"secret": "a word"}, "str is no secret"),
+        ({"secret": "a word"}, "str is no shared secret"),
         ({"mtu": 1423}, "1 to 1422"),
         ({"mtu": 0}, "1 to 1422"),
         ({"mtu": 1374, "shroud": True}, "1 to 1373"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from chancel.links.memory import memory_pair
-from chancel.tunnel.carrier import LINK_PEER, LinkCarrier
-from chancel.tunnel.voice import MAX_WORDS, Voice
+from chancel.tunnel.carrier import LINK_PEER, LINK_WORDS, LinkCarrier
+from chancel.tunnel.voice import Voice
 from chancel.wire.types import Address
 from tests.tunnel.pair import run_jumping
 
@@ -21,12 +21,12 @@ def test_words_wait_for_their_turn_and_the_oldest_give_way() -> None:
         turn = asyncio.Lock()
         voice = Voice(LinkCarrier(link), turn)
         async with turn:
-            for number in range(MAX_WORDS + 3):
+            for number in range(LINK_WORDS + 3):
                 voice.say(words(number))
                 await asyncio.sleep(0.1)
             assert not other.inbox
         await voice.wait_silent()
-        assert await other.receive_batch() == [bytes([n]) for n in range(3, MAX_WORDS + 3)]
+        assert await other.receive_batch() == [bytes([n]) for n in range(3, LINK_WORDS + 3)]
         assert voice.unsaid == 3
 
     run_jumping(main())
@@ -39,9 +39,9 @@ def test_whoever_says_something_does_not_wait() -> None:
         for number in range(40):
             voice.say(words(number))
             await asyncio.sleep(0.1)
-        arrived = [await other.receive() for _ in range(2 + MAX_WORDS)]
-        assert arrived == [b"\0", b"\1", *[bytes([n]) for n in range(40 - MAX_WORDS, 40)]]
-        assert voice.unsaid == 40 - 2 - MAX_WORDS
+        arrived = [await other.receive() for _ in range(2 + LINK_WORDS)]
+        assert arrived == [b"\0", b"\1", *[bytes([n]) for n in range(40 - LINK_WORDS, 40)]]
+        assert voice.unsaid == 40 - 2 - LINK_WORDS
 
     run_jumping(main())
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chancel.errors import RemoteProtocolError
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.datagram import LEGACY, Kind, classify_untrusted
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC
@@ -19,6 +20,9 @@ from chancel.wire.offer import MAGIC
         (b"\xff" * 1522, Kind.TRAFFIC),
         (MAGIC[:7].ljust(50, b"\0"), Kind.TRAFFIC),
         (MAGIC + bytes(615), Kind.OFFER),
+        (CATHEDRAL.magic + bytes(615), Kind.CATHEDRAL),
+        (CATHEDRAL.magic + bytes(42), Kind.CATHEDRAL),
+        (b"CIBORIUM" + bytes(615), Kind.TRAFFIC),
         (MAGIC + bytes(1514), Kind.OFFER),
     ],
 )

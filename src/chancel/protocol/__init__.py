@@ -10,6 +10,10 @@ knows where the peer is; ``graces`` sends heartbeats and finds the MTU. They spe
 of ``messages`` and tell what happened in those of ``events``. ``session`` joins them by direct
 calls; the daemon does so across processes.
 
+``registration`` is an end's conversation with its cathedrals, of which ``choice`` says which is the
+current one; ``whereabouts`` takes the place of ``path`` then. The other side, the brain of a
+cathedral, is the package ``cathedral``.
+
 ``cathedral_offers`` signs, seals and opens what goes to, from and between cathedrals, ``ambry``
 unwraps the secret that one hands out, and ``shroud_marks`` tells it whose shroud it sees.
 ``sealing`` is the way of all offers to seal what they say.

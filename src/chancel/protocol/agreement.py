@@ -148,13 +148,10 @@ class Deriver:
         return self.keys.traffic_key(self.suite, base, inputs)
 
 
-def make_own_key(suite: Suite, spi_prefix: int, taken: Container[int]) -> OwnKey:
-    """Make what we offer in one exchange; the SPI is neither 0 nor ``taken``.
-
-    A 16-bit prefix other than 0 replaces the SPI's upper half.
-    """
+def make_own_key(suite: Suite, spi: Spi) -> OwnKey:
+    """Make what we offer in one exchange, under an SPI of :func:`draw_spi`."""
     return OwnKey(
-        spi=_draw_spi(suite, spi_prefix, taken),
+        spi=spi,
         salt=Salt(suite.random(_SALT_BYTES)),
         kem=suite.kem_key_pair(),
         ecdh=suite.ecdh_key_pair(),
@@ -162,7 +159,11 @@ def make_own_key(suite: Suite, spi_prefix: int, taken: Container[int]) -> OwnKey
     )
 
 
-def _draw_spi(suite: Suite, prefix: int, taken: Container[int]) -> Spi:
+def draw_spi(suite: Suite, prefix: int, taken: Container[int]) -> Spi:
+    """Draw an SPI that is neither 0 nor ``taken``.
+
+    A 16-bit prefix other than 0 replaces its upper half.
+    """
     while True:
         spi = int.from_bytes(suite.random(_SPI_BYTES), "big")
         if prefix:

@@ -60,6 +60,10 @@ class BaseKeys:
             self._until = now + BASE_KEY_S
         return self._offers
 
+    def forget(self) -> None:
+        """The secret was replaced: load it anew with the next use."""
+        self._offers = None
+
     def secret(self) -> Secret:
         """The secret itself. Raises ``RemoteProtocolError`` (``NO_SECRET``)."""
         try:

@@ -55,6 +55,18 @@ class Correspondence:
         """Become another instance in the eyes of the peer."""
         self.local_id = self._draw_id()
 
+    def secret_replaced(self) -> None:
+        """The source has another secret: nothing that came of the old one is used any more."""
+        self._keys.forget()
+
+    def has_secret(self) -> bool:
+        """Whether the secret can be loaded."""
+        try:
+            self._keys.secret()
+        except RemoteProtocolError:
+            return False
+        return True
+
     def open_untrusted(
         self, datagram: Buffer, known_source: bool, now: float, wall: float
     ) -> ExchangeOffer:

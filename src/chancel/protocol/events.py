@@ -22,6 +22,7 @@ class Reason(enum.StrEnum):
     RESYNC = "re-sync"
     UNFINISHED = "last one unfinished"
     CLOCK_JUMP = "clock jump"
+    AMBRY = "ambry generation switch"
 
 
 class Outcome(enum.StrEnum):
@@ -117,10 +118,32 @@ class SecretUnavailable:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SecretNotShared:
+    """The secret was replaced and the peer agreed on no keys under it for ``waited_s``, so those of
+    the old one were erased. The peer has not got it: it is cut off, or finds no cathedral."""
+
+    waited_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class PathChanged:
     """The peer is at another address; ``None`` means unknown."""
 
     address: Address | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathDirect:
+    """Traffic goes to the peer's own address: datagrams were seen to pass in both directions."""
+
+    address: Address
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathRelayed:
+    """Traffic goes to the cathedral, which relays it; ``None``: there is no cathedral yet."""
+
+    cathedral: Address | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,7 +193,10 @@ Event = (
     | ClockJumped
     | ClockSkew
     | SecretUnavailable
+    | SecretNotShared
     | PathChanged
+    | PathDirect
+    | PathRelayed
     | MtuChanged
     | MtuNotFound
     | OffersSent

@@ -27,20 +27,17 @@ silent peer is given up, with all keys, we come back as another instance, which 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
 
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
-from chancel.protocol.agreement import Answer, OwnKey, make_own_key
+from chancel.protocol.agreement import Answer, OwnKey, draw_spi, make_own_key
 from chancel.protocol.answers import Answers
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.clocks import JumpDetector
 from chancel.protocol.correspondence import Correspondence
 from chancel.protocol.events import (
-    MAX_EVENTS,
     ClockJumped,
-    Event,
     ExchangeEnded,
     ExchangePaused,
     ExchangeStarted,
@@ -52,12 +49,13 @@ from chancel.protocol.events import (
     Reason,
     ReceiveKeyInstalled,
     ReceiveKeyUsed,
+    SecretNotShared,
     SendKeyInstalled,
 )
 from chancel.protocol.handshake import Handshake
+from chancel.protocol.keeper import Outbox
 from chancel.protocol.liveness import Liveness
 from chancel.protocol.messages import (
-    Command,
     EraseKeys,
     InstallReceiveKey,
     InstallSendKey,
@@ -68,12 +66,13 @@ from chancel.protocol.offers import ExchangeOffer
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.schedule import Schedule
 from chancel.protocol.states import State, Step
+from chancel.protocol.switch import AMBRY_LIMIT_S, Switch
 from chancel.wire.drop import Drop
 from chancel.wire.offer import OfferState
 from chancel.wire.types import NO_FLOCKS, Address, Buffer, Flocks, InstanceId, Salt, Spi
 
 
-class Exchange:
+class Exchange(Outbox):
     """Agrees on traffic keys with one peer.
 
     Feed it offers (:meth:`receive`), what the receiving side saw (:meth:`report`) and whether an
@@ -83,7 +82,8 @@ class Exchange:
     offers that were refused.
 
     Without a configured peer (``peer auto``) it waits for the peer, and after 120 s of silence does
-    so again.
+    so again. With ``awaits_ambry`` it also waits for the secret (``switch``): tell it what becomes
+    of that (:meth:`secret_replaced`, :meth:`cathedral_answers`).
     """
 
     def __init__(
@@ -94,35 +94,33 @@ class Exchange:
         wall: float,
         *,
         peer_configured: bool,
+        awaits_ambry: bool = False,
         flocks: Flocks = NO_FLOCKS,
         spi_prefix: int = 0,
         profile: Profile = CURRENT,
         behaviour: Behaviour = CHANCEL,
     ) -> None:
-        self.drops: Counter[Drop] = Counter()
-        self.traced = False
-        """Whether each offer sent or received shall be an event, too."""
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        super().__init__()
         self._suite = suite
         self._spi_prefix = spi_prefix
+        self._drawn: Spi | None = None
         self._profile = profile
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._offers = Correspondence(
             suite, secret, flocks, self._events, now, profile=profile, behaviour=behaviour
         )
         self._live = Liveness(profile, behaviour)
         self._schedule = Schedule(self._live, profile, behaviour)
         self._answers = Answers(self._live, profile, behaviour)
+        self._switch = Switch(awaits_ambry, self._offers.has_secret, now)
         self._jumps = JumpDetector(now, wall)
         self._handshake: Handshake | None = None
         self._now = now
         self._peer_configured = peer_configured
         self._path_known = peer_configured
+        self._has_keys = False
         self._peer_id: InstanceId | None = None
         self._source: Address | None = None
-        self._peer_seen: PeerSeen | None = None
-        self._datagrams: list[bytes] = []
-        self._commands: list[Command] = []
 
     def __repr__(self) -> str:
         return f"<Exchange {self._handshake or 'idle'}>"
@@ -137,10 +135,28 @@ class Exchange:
         """The peer's wall clock minus ours; positive means that ours is behind."""
         return self._offers.clock.skew_s
 
+    @property
+    def next_spi(self) -> Spi:
+        """The SPI that the peer may send under next: that of the running exchange, or else of the
+        one to come, so that a relay can be told of it early."""
+        if self._handshake is not None:
+            return self._handshake.own.spi
+        taken = self._live.taken_spis
+        if self._drawn is None or self._drawn in taken:
+            self._drawn = draw_spi(self._suite, self._spi_prefix, taken)
+        return self._drawn
+
+    @property
+    def instance(self) -> InstanceId:
+        """Who we are to the peer, until it is renewed."""
+        return self._offers.local_id
+
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         """Take one untrusted datagram of kind ``OFFER``; what is wrong with it is counted."""
         self._check_clock(now, wall)
         try:
+            if not self._switch.opened(now):
+                raise RemoteProtocolError(Drop.NO_SECRET)
             offer = self._offers.open_untrusted(datagram, source == self._source, now, wall)
             if self.traced:
                 body = offer.body
@@ -152,7 +168,7 @@ class Exchange:
                 self._on_ciphertext(offer, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
-        if not self._behaviour.step_when_woken:
+        if not self.behaviour.step_when_woken:
             self._do_due(now, wall)
 
     def report(self, report: ReceiveReport, now: float) -> None:
@@ -173,14 +189,36 @@ class Exchange:
         self._now = now
         self._path_known = known
 
+    def secret_replaced(self, now: float) -> None:
+        """The source of the secret gives another one from now on, that of an ambry.
+
+        The keys in use stay until an exchange has brought new ones, for 75 s at most.
+        """
+        self._now = now
+        self._switch.replaced(self._has_keys, now)
+        self._offers.secret_replaced()
+        self._answers.drop()
+        if self._handshake is not None:
+            self._step(self._handshake, Step.END, Outcome.ABANDONED)
+        self._schedule.secret_replaced()
+        if self._path_known:
+            self._start(Reason.AMBRY, now)
+
+    def cathedral_answers(self, answers: bool, now: float) -> None:
+        """Whether there is a cathedral that would give us an ambry: then the first is awaited."""
+        if answers:
+            self._switch.cathedral_answers()
+        else:
+            self._switch.cathedral_silent(now)
+
     def wake_at(self) -> float | None:
         """When to be woken: the past means at once."""
-        at = self._live.dead_at()
+        at = min(self._live.dead_at(), self._switch.erase_at)
         handshake = self._handshake
         if handshake is not None:
             at = min(at, handshake.transmit_at())
         elif self._path_known:
-            at = min(at, self._schedule.start_at())
+            at = min(at, max(self._schedule.start_at(), self._switch.opens_at))
         if self._sends_no_answer():
             at = min(at, self._answers.repeat_at())
         return None if at == math.inf else max(at, self._now)
@@ -189,25 +227,6 @@ class Exchange:
         """Do what is due. Too early or too late does no harm."""
         self._check_clock(now, wall)
         self._do_due(now, wall)
-
-    def datagrams(self) -> list[bytes]:
-        """Drain the offers to send to the peer; without an address they are lost."""
-        datagrams, self._datagrams = self._datagrams, []
-        return datagrams
-
-    def commands(self) -> list[Command]:
-        """Drain the commands for Sealer and Opener, in order."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def peer_seen(self) -> PeerSeen | None:
-        """Take the newest address that an authentic offer came from."""
-        seen, self._peer_seen = self._peer_seen, None
-        return seen
-
-    def next_event(self) -> Event | None:
-        """The oldest event not yet taken, or ``None``."""
-        return self._events.popleft() if self._events else None
 
     def _note_peer(self, id_: InstanceId, source: Address, now: float) -> None:
         self._source = source
@@ -246,9 +265,10 @@ class Exchange:
             raise
         self._answers.add(answer)
         handshake.answered(peer)
+        self._has_keys = True
         self._commands.append(InstallReceiveKey(own.spi, own.salt, key))
         self._events.append(ReceiveKeyInstalled(own.spi))
-        if self._behaviour.answer_at_once and now < handshake.transmit_at():
+        if self.behaviour.answer_at_once and now < handshake.transmit_at():
             self._send(self._answers.to_send, now, wall)
 
     def _on_ciphertext(self, offer: ExchangeOffer, now: float, wall: float) -> None:
@@ -256,13 +276,13 @@ class Exchange:
         if handshake is None:
             raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
         if offer.body.spi != handshake.own.spi:
-            if handshake.state is State.OFFERED and not self._behaviour.resync_unanswered:
+            if handshake.state is State.OFFERED and not self.behaviour.resync_unanswered:
                 raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
-            if self._behaviour.resync_on_wrong_spi and handshake.settled(now):
+            if self.behaviour.resync_on_wrong_spi and handshake.settled(now):
                 self._step(handshake, Step.END, Outcome.ABANDONED)
                 self._schedule.resync(now)
             raise RemoteProtocolError(Drop.OFFER_WRONG_SPI)
-        if self._answers.key_arrived() and self._behaviour.answer_at_once:
+        if self._answers.key_arrived() and self.behaviour.answer_at_once:
             self._send(self._answers.to_send, now, wall)
         target = self._pair(handshake, offer.spi)
         if target is None or handshake.state is State.KEYED:
@@ -277,15 +297,17 @@ class Exchange:
             handshake.discard_ciphertext()
             raise
         spi, salt = target
+        self._has_keys = True
         self._commands.append(InstallSendKey(spi, salt, key))
         self._events.append(SendKeyInstalled(spi))
         self._schedule.succeeded()
+        self._switch.completed()
         self._step(handshake, Step.KEY)
 
     def _pair(self, handshake: Handshake, header_spi: Spi) -> tuple[Spi, Salt] | None:
         """SPI and salt of the peer's that a ciphertext was made for."""
         salt = self._answers.salt(header_spi)
-        if self._behaviour.pair_ciphertext_by_header and salt is not None:
+        if self.behaviour.pair_ciphertext_by_header and salt is not None:
             return header_spi, salt
         latest = self._answers.latest
         if handshake.state is State.OFFERED or latest is None:
@@ -298,32 +320,40 @@ class Exchange:
     def _check_clock(self, now: float, wall: float) -> None:
         self._now = now
         jump_s = self._jumps.advance(now, wall)
-        if jump_s < self._profile.clock_jump_s or not self._behaviour.watch_clock:
+        if jump_s < self._profile.clock_jump_s or not self.behaviour.watch_clock:
             return
         self._events.append(ClockJumped(jump_s))
         self._live.hold(now + self._profile.clock_jump_hold_s)
         if self._handshake is not None:
             self._step(self._handshake, Step.END, Outcome.ABANDONED)
         self._offers.renew_id()
-        if self._path_known:
+        if self._path_known and self._switch.opened(now):
             self._start(Reason.CLOCK_JUMP, now)
 
     def _give_up_peer(self, now: float) -> None:
         self._events.append(PeerUnresponsive(self._live.silent_s(now)))
+        self._erase(now)
+        self._path_known = self._peer_configured
+
+    def _erase(self, now: float) -> None:
         self._commands.append(EraseKeys())
+        self._has_keys = False
         if self._handshake is not None:
             self._step(self._handshake, Step.END, Outcome.ABANDONED)
         self._live.erased(now)
         self._answers.drop()
         self._schedule.erased()
-        if self._behaviour.renew_id_when_giving_up:
+        self._switch.completed()
+        if self.behaviour.renew_id_when_giving_up:
             self._offers.renew_id()
-        self._path_known = self._peer_configured
 
     def _do_due(self, now: float, wall: float) -> None:
         if now >= self._live.dead_at():
             self._give_up_peer(now)
-        handshake, one_step = self._handshake, self._behaviour.step_when_woken
+        if now >= self._switch.erase_at:
+            self._events.append(SecretNotShared(AMBRY_LIMIT_S))
+            self._erase(now)
+        handshake, one_step = self._handshake, self.behaviour.step_when_woken
         if handshake is not None and now >= handshake.transmit_at():
             self._transmit(handshake, now, wall)
             if one_step:
@@ -334,7 +364,7 @@ class Exchange:
             self._send(self._answers.to_send, now, wall)
 
     def _start_if_due(self, now: float) -> bool:
-        if not self._path_known or now < self._schedule.start_at():
+        if not self._path_known or now < self._schedule.start_at() or not self._switch.opened(now):
             return False
         reason = self._schedule.take(now)
         if reason is None:
@@ -346,9 +376,10 @@ class Exchange:
         return True
 
     def _start(self, reason: Reason, now: float) -> Handshake:
-        own = make_own_key(self._suite, self._spi_prefix, self._live.taken_spis)
+        own = make_own_key(self._suite, self.next_spi)
+        self._drawn = None
         self._live.issued(own.spi)
-        self._handshake = Handshake(own, now, self._profile, self._behaviour)
+        self._handshake = Handshake(own, now, self._profile, self.behaviour)
         self._events.append(ExchangeStarted(reason, own.spi))
         return self._handshake
 
@@ -362,7 +393,7 @@ class Exchange:
                 self._answers.key_sent()
             else:
                 self._send(self._answers.to_send, now, wall)
-        if handshake.transmissions_left == 0 and self._behaviour.end_with_last_transmission:
+        if handshake.transmissions_left == 0 and self.behaviour.end_with_last_transmission:
             self._expire(handshake)
 
     def _expire(self, handshake: Handshake) -> None:

@@ -48,7 +48,7 @@ class Graces:
         self._heartbeat_at = now
         self._burst_until = now
         self._probe_at = now + profile.probe_interval_s
-        self._sizes = self._probe_sizes()
+        self._sizes = discovery_sizes(maximum, profile)
         self._ack: int | None = None
         self._payloads: list[bytes] = []
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
@@ -122,10 +122,15 @@ class Graces:
         """Drain the payloads to seal with ``NEXT_GRACE``."""
         payloads = self._payloads
         self._payloads = []
-        if self._ack is not None:
-            payloads.append(self._profile.graces.encode(MtuAck(self._ack)))
-            self._ack = None
-        return payloads
+        return payloads if self._ack is None else [*payloads, *self.acknowledgements()]
+
+    def acknowledgements(self) -> list[bytes]:
+        """Drain of :meth:`payloads` only the acknowledgement, for an end that sends it elsewhere,
+        too."""
+        if self._ack is None:
+            return []
+        ack, self._ack = self._ack, None
+        return [self._profile.graces.encode(MtuAck(ack))]
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or ``None``."""
@@ -141,18 +146,20 @@ class Graces:
         self._payloads.append(self._profile.graces.encode(MtuProbe(size)))
 
     def _restart_discovery(self, at: float) -> None:
-        self._sizes = self._probe_sizes()
+        self._sizes = discovery_sizes(self._maximum, self._profile)
         self._probe_at = at
 
-    def _probe_sizes(self) -> Iterator[int]:
-        """Sizes in the order of protocol section 11.3: the first of them is tried twice."""
-        profile = self._profile
-        overhead = profile.probe_sizes[0] - self._maximum  # with what shroud and IPv6 add to it
-        yield self._maximum
-        size = self._maximum
-        for packet in profile.probe_sizes:
-            size = packet - overhead
-            yield size
-        while size > profile.mtu_minimum:
-            size = max(size - profile.probe_step, profile.mtu_minimum)
-            yield size
+
+def discovery_sizes(maximum: int, profile: Profile) -> Iterator[int]:
+    """The sizes of discovery's probes in the order of section 11.3: the first is tried twice."""
+    if not profile.probe_sizes:
+        return
+    overhead = profile.probe_sizes[0] - maximum  # with what shroud and IPv6 add to it
+    yield maximum
+    size = maximum
+    for packet in profile.probe_sizes:
+        size = packet - overhead
+        yield size
+    while size > profile.mtu_minimum:
+        size = max(size - profile.probe_step, profile.mtu_minimum)
+        yield size

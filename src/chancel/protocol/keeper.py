@@ -7,10 +7,10 @@ one-way receiver.
 from __future__ import annotations
 
 import enum
-from collections import Counter
+from collections import Counter, deque
 from typing import Protocol
 
-from chancel.protocol.events import Event
+from chancel.protocol.events import MAX_EVENTS, Event
 from chancel.protocol.messages import Command, PeerSeen, ReceiveReport
 from chancel.protocol.states import State
 from chancel.wire.drop import Drop
@@ -81,3 +81,34 @@ class Keeper(Protocol):
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or ``None``."""
         ...
+
+
+class Outbox:
+    """What a keeper has for others until they take it; the base of all three."""
+
+    def __init__(self) -> None:
+        self.drops: Counter[Drop] = Counter()
+        self.traced = False
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._datagrams: list[bytes] = []
+        self._commands: list[Command] = []
+        self._peer_seen: PeerSeen | None = None
+
+    def datagrams(self) -> list[bytes]:
+        """Drain the offers to send to the peer; without an address they are lost."""
+        datagrams, self._datagrams = self._datagrams, []
+        return datagrams
+
+    def commands(self) -> list[Command]:
+        """Drain the commands for Sealer and Opener, in order."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def peer_seen(self) -> PeerSeen | None:
+        """Take the newest address that an authentic offer came from."""
+        seen, self._peer_seen = self._peer_seen, None
+        return seen
+
+    def next_event(self) -> Event | None:
+        """The oldest event not yet taken, or ``None``."""
+        return self._events.popleft() if self._events else None

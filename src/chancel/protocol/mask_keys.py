@@ -51,6 +51,10 @@ class MaskKeys:
             self._commands = [InstallMask(key)]
         return secret
 
+    def look(self, now: float) -> None:
+        """The secret was replaced: look at it now."""
+        self._look_at = now
+
     def wake_at(self) -> float:
         """When to be woken: the past means at once."""
         return self._look_at

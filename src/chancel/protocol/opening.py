@@ -125,6 +125,13 @@ class Opener:
                 self._active = None
                 self._set_expiry()
 
+    def recognises(self, datagram: Buffer) -> bool:
+        """Whether an untrusted datagram begins as an offer, or with the SPI of a key."""
+        return (
+            datagram[:8] == MAGIC
+            or self.lookup(Spi(int.from_bytes(datagram[:4], "big"))) is not None
+        )
+
     def lookup(self, spi: int) -> Slot | None:
         """The first key to try for packets with this SPI."""
         active = self._active

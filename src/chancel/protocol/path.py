@@ -12,23 +12,38 @@ class Path:
 
     def __init__(self, configured: Address | None) -> None:
         self.address = configured
+        self._configured = configured
+        self._told = configured
         self._seen_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Path {self.address or 'unknown'}>"
 
-    def observe(self, address: Address, at: float) -> bool:
-        """Take the source of an authentic packet that came at ``at``; whether the address changed.
+    def observe(self, address: Address, at: float) -> None:
+        """Take the source of an authentic packet that came at ``at``.
 
         Reports from different processes may cross: one about an older packet changes nothing.
         """
-        if at < self._seen_at:
-            return False
-        self._seen_at = at
-        changed = address != self.address
-        self.address = address
-        return changed
+        if at >= self._seen_at:
+            self._seen_at = at
+            self.address = address
 
-    def forget(self) -> None:
-        """The peer is unresponsive and had no configured address: wait until it shows up."""
-        self.address = None
+    def give_up(self, now: float) -> None:
+        """The peer is unresponsive: if it had no configured address, wait until it shows up."""
+        del now
+        if self._configured is None:
+            self.address = None
+
+    def changed(self) -> bool:
+        """Whether :attr:`address` is another than at the last call."""
+        before, self._told = self._told, self.address
+        return self._told != before
+
+    def acknowledgements_to(self) -> tuple[Address, ...]:
+        """Where acknowledgements go: where everything goes."""
+        return self.offers_to(self._seen_at)
+
+    def offers_to(self, now: float) -> tuple[Address, ...]:
+        """Where offers of a key exchange go: where everything goes."""
+        del now
+        return () if self.address is None else (self.address,)

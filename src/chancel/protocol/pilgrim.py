@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter, deque
 
 from chancel.crypto.suite import KEY_BYTES, Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.base_keys import BaseKeys, SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
 from chancel.protocol.clocks import JumpDetector
-from chancel.protocol.events import MAX_EVENTS, ClockJumped, Event, SendKeyInstalled
+from chancel.protocol.events import ClockJumped, SendKeyInstalled
+from chancel.protocol.keeper import Outbox
 from chancel.protocol.key_offers import KeyOffer, seal_key_offer
-from chancel.protocol.messages import Command, InstallSendKey, PeerSeen, ReceiveReport
+from chancel.protocol.messages import InstallSendKey, ReceiveReport
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.states import State
 from chancel.vault.secret import Secret
@@ -44,7 +44,7 @@ class _Announced:
     offer_at: float
 
 
-class Pilgrim:
+class Pilgrim(Outbox):
     """Makes and announces the keys of a one-way sender: a :class:`chancel.protocol.keeper.Keeper`.
 
     Wake it at once; it needs no address, since it must be configured with one.
@@ -60,9 +60,7 @@ class Pilgrim:
         profile: Profile = CURRENT,
         behaviour: Behaviour = CHANCEL,
     ) -> None:
-        self.drops: Counter[Drop] = Counter()
-        self.traced = False
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        super().__init__()
         self._suite = suite
         self._profile = profile
         self._behaviour = behaviour
@@ -72,8 +70,6 @@ class Pilgrim:
         self._newest: _Announced | None = None
         self._sends = False
         self._renew_at = now
-        self._datagrams: list[bytes] = []
-        self._commands: list[Command] = []
 
     def __repr__(self) -> str:
         spi = f"{self._newest.spi:08x}" if self._newest else "without key"
@@ -122,24 +118,6 @@ class Pilgrim:
             self._announce(self._newest, now, wall)
         if now >= self._newest.install_at:
             self._install(self._newest)
-
-    def datagrams(self) -> list[bytes]:
-        """Drain the key offers to send."""
-        datagrams, self._datagrams = self._datagrams, []
-        return datagrams
-
-    def commands(self) -> list[Command]:
-        """Drain the commands for the Sealer, in order."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def peer_seen(self) -> PeerSeen | None:
-        """Nobody is ever seen."""
-        return None
-
-    def next_event(self) -> Event | None:
-        """The oldest event not yet taken, or ``None``."""
-        return self._events.popleft() if self._events else None
 
     def _make_key(self, now: float) -> _Announced:
         random = self._suite.random

@@ -21,6 +21,7 @@ class Schedule:
         self._paused_until = -math.inf
         self._resync_at = math.inf
         self._unfinished = False
+        self._replaced = False
 
     def start_at(self) -> float:
         """When the next exchange is due, if none is running: the past means at once."""
@@ -44,6 +45,7 @@ class Schedule:
         """An exchange brought a sending key."""
         self._failures = 0
         self._unfinished = False
+        self._replaced = False
 
     def expired(self, only_receive_key: bool) -> None:
         """An exchange expired; ``only_receive_key``: with a receive key and no sending key."""
@@ -60,14 +62,23 @@ class Schedule:
         """The peer answers an exchange that we gave up: another must start, and none before it."""
         self._resync_at = now + self._behaviour.resync_delay_s
 
+    def secret_replaced(self) -> None:
+        """Keys are wanted under another secret, whatever those in use are good for."""
+        self._failures = 0
+        self._replaced = True
+        self._paused_until = -math.inf
+
     def erased(self) -> None:
         """All keys are erased."""
         self._unfinished = False
+        self._replaced = False
         self._paused_until = -math.inf
 
     def _next(self) -> tuple[float, Reason]:
         if self._resync_at < math.inf:
             return self._resync_at, Reason.RESYNC
+        if self._replaced:
+            return -math.inf, Reason.AMBRY
         if self._unfinished and self._live.has_key:
             return -math.inf, Reason.UNFINISHED
         return self._live.rekey_at()

@@ -8,16 +8,15 @@ empty the replay window of its key. The reference remembers one.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.admission import Admission
 from chancel.protocol.base_keys import BaseKeys, SecretSource
 from chancel.protocol.clocks import PeerClock
-from chancel.protocol.events import MAX_EVENTS, Event, ReceiveKeyInstalled, ReceiveKeyUsed
+from chancel.protocol.events import ReceiveKeyInstalled, ReceiveKeyUsed
+from chancel.protocol.keeper import Outbox
 from chancel.protocol.key_offers import KeyOffer, open_key_offer_untrusted
-from chancel.protocol.messages import Command, InstallReceiveKey, PeerSeen, ReceiveReport
+from chancel.protocol.messages import InstallReceiveKey, PeerSeen, ReceiveReport
 from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.states import State
 from chancel.wire.drop import Drop
@@ -28,15 +27,13 @@ MAX_SPIS = 1024
 of its announcements is valid for longer than an hour."""
 
 
-class Shrine:
+class Shrine(Outbox):
     """Takes the keys of a one-way sender: a :class:`chancel.protocol.keeper.Keeper`."""
 
     def __init__(
         self, suite: Suite, secret: SecretSource, now: float, *, profile: Profile = CURRENT
     ) -> None:
-        self.drops: Counter[Drop] = Counter()
-        self.traced = False
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        super().__init__()
         self._suite = suite
         self._layout = profile.layouts.offer
         self._keys = BaseKeys(suite, secret, NO_FLOCKS, self._events, now, profile.keys)
@@ -46,8 +43,6 @@ class Shrine:
         self._newest: Spi | None = None
         self._used = 0
         self._source: Address | None = None
-        self._peer_seen: PeerSeen | None = None
-        self._commands: list[Command] = []
 
     def __repr__(self) -> str:
         return f"<Shrine {'without key' if self._newest is None else f'{self._newest:08x}'}>"
@@ -90,24 +85,6 @@ class Shrine:
 
     def wake(self, now: float, wall: float) -> None:
         """Nothing is ever due."""
-
-    def datagrams(self) -> list[bytes]:
-        """None, ever."""
-        return []
-
-    def commands(self) -> list[Command]:
-        """Drain the commands for the Opener, in order."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def peer_seen(self) -> PeerSeen | None:
-        """Take the newest address that an authentic offer came from."""
-        seen, self._peer_seen = self._peer_seen, None
-        return seen
-
-    def next_event(self) -> Event | None:
-        """The oldest event not yet taken, or ``None``."""
-        return self._events.popleft() if self._events else None
 
     def _open_untrusted(
         self, datagram: Buffer, known_source: bool, now: float, wall: float

@@ -12,8 +12,9 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
-from chancel.protocol.events import Event, PeerUnresponsive
-from chancel.protocol.session import SessionSettings, SessionStatus
+from chancel.protocol.base_keys import SecretSource
+from chancel.protocol.events import PeerUnresponsive, SecretNotShared
+from chancel.protocol.session import SessionEvent, SessionSettings, SessionStatus
 from chancel.sim.clock import HostClock
 from chancel.sim.ledger import Ledger, Life, Rule
 from chancel.sim.models import LinkModel
@@ -21,7 +22,7 @@ from chancel.sim.network import Network, Realm
 from chancel.sim.suite import FastSuite
 from chancel.sim.trace import Trace
 from chancel.sim.watched import WatchedSuite
-from chancel.vault.secret import Secret
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC
 from chancel.wire.types import Address
@@ -47,7 +48,7 @@ class Machine(abc.ABC):
         *,
         address: Address,
         settings: SessionSettings,
-        secret: Secret,
+        secret: SecretSource,
         uplink: LinkModel,
         realm: Realm | None = None,
         skew_s: float = 0.0,
@@ -124,9 +125,9 @@ class Machine(abc.ABC):
     def _received(self, payload: bytes) -> None:
         self._deliver(payload.removeprefix(PLAINTEXT_MARK))
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: SessionEvent) -> None:
         self._trace.record(self._network.clock.now, self.name, event)
-        if isinstance(event, PeerUnresponsive) and self._life is not None:
+        if isinstance(event, PeerUnresponsive | SecretNotShared) and self._life is not None:
             self._life.erased()
 
     def _arrive(self, datagram: bytes, source: Address, pristine: bool) -> None:
@@ -136,7 +137,8 @@ class Machine(abc.ABC):
         life.arrived()
         opens = life.opens
         self._receive(datagram, source)
-        if life.opens == opens and pristine and datagram[:8] != MAGIC:
+        traffic = not self.settings.masked and datagram[:8] not in (MAGIC, CATHEDRAL.magic)
+        if life.opens == opens and pristine and traffic:
             life.refused(datagram)
 
     def _wake_up(self, seconds: float) -> None:

@@ -40,12 +40,14 @@ class Realm:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Host:
-    """One UDP socket of a machine: an address, and the uplink through which it sends."""
+    """A machine's UDP socket: an address, and the uplink through which it sends. What comes to the
+    ports in ``also`` is received as well."""
 
     address: Address
     realm: Realm
     uplink: LinkModel
     receive: Receive
+    also: tuple[int, ...] = ()
 
 
 class Router:
@@ -73,11 +75,16 @@ class Network:
         self._rng = rng
 
     def host(
-        self, address: Address, uplink: LinkModel, receive: Receive, realm: Realm | None = None
+        self,
+        address: Address,
+        uplink: LinkModel,
+        receive: Receive,
+        realm: Realm | None = None,
+        also: tuple[int, ...] = (),
     ) -> Host:
         """Attach a host to a realm, the public one unless another is given."""
         realm = realm or self.public
-        host = Host(address, realm, uplink, receive)
+        host = Host(address, realm, uplink, receive, also)
         realm.join(address.host, host)
         return host
 
@@ -126,7 +133,7 @@ class Network:
                 self.lost += 1
                 return
             destination, member = inner, member.inside.members[inner.host]
-        if destination.port != member.address.port:
+        if destination.port != member.address.port and destination.port not in member.also:
             self.lost += 1
             return
         member.receive(data, source, pristine)

@@ -29,7 +29,7 @@ class Node(Machine):
 
     def _power_on(self, suite: WatchedSuite) -> None:
         now, wall = self.clock.monotonic(), self.clock.wall()
-        self.session = Session(self.settings, suite, lambda: self._secret, now, wall)
+        self.session = Session(self.settings, suite, self._secret, now, wall)
         self.session.wake(now, wall)
         self._pump(self.session)
 

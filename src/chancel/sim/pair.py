@@ -168,7 +168,7 @@ class Ends(Generic[M]):
             address=public if behind is None else INSIDE,
             realm=None if behind is None else behind.inside,
             settings=settings,
-            secret=self.secret,
+            secret=lambda: self.secret,
             uplink=self.scenario.link(),
             skew_s=skew_s,
             deliver=self._delivered.add,

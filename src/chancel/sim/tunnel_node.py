@@ -6,12 +6,12 @@ import asyncio
 from collections import Counter
 
 from chancel.errors import LocalProtocolError
-from chancel.protocol.session import SessionStatus
+from chancel.protocol.session import CathedralSettings, SessionStatus
 from chancel.sim.host_loop import host_loop
 from chancel.sim.machine import Machine
 from chancel.sim.port import SimulatedPort
 from chancel.sim.watched import WatchedSuite
-from chancel.tunnel import Down, Refused, Tunnel, Up
+from chancel.tunnel import Cathedrals, Down, Refused, Tunnel, Up
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address
 
@@ -39,8 +39,10 @@ class TunnelNode(Machine):
             self._port,
             self._secret,
             settings.peer,
+            cathedral=None if settings.cathedral is None else _cathedrals(settings.cathedral),
             mtu_discovery=settings.mtu_discovery,
             flocks=settings.flocks,
+            shroud=settings.shroud,
             profile=settings.profile,
             behaviour=settings.behaviour,
             suite=suite,
@@ -94,3 +96,20 @@ class TunnelNode(Machine):
     async def _read(self, tunnel: Tunnel) -> None:
         async for payload in tunnel:
             self._received(payload)
+
+
+def _cathedrals(settings: CathedralSettings) -> Cathedrals:
+    """The same as a program gives it; there are no files in a simulation."""
+    registrant = settings.registrant
+    return Cathedrals(
+        addresses=tuple(map(str, settings.cathedrals)),
+        identity=registrant.identity,
+        flock=registrant.flocks.own,
+        peer_flock=registrant.flocks.peer,
+        tunnel=registrant.tunnel,
+        secret=registrant.secret,
+        cosk=registrant.cosk,
+        kek=registrant.kek,
+        nat_port=registrant.nat_port,
+        known_peers=settings.known_peers,
+    )

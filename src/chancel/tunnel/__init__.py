@@ -7,13 +7,17 @@ peer wherever that is, or a **Link**, at whose other end the peer is; and it is 
 What happens meanwhile comes as *events*: all of the protocol's own (``chancel.protocol.events``),
 and :class:`Up`, :class:`Down` and :class:`Refused` for people. :meth:`Tunnel.status` is a snapshot.
 
+With :class:`Cathedrals` the peer may be anywhere, behind any NAT: servers that can read nothing
+find it, relay until there is a direct path, and hand out the shared secret.
+
 What is on the wire is the protocol of the daemon: either end may be ``chancel run``.
 """
 
 from __future__ import annotations
 
+from chancel.tunnel.cathedrals import Cathedrals
 from chancel.tunnel.events import Down, Refused, TunnelEvent, Up
 from chancel.tunnel.status import TunnelStatus
 from chancel.tunnel.tunnel import Tunnel
 
-__all__ = ["Down", "Refused", "Tunnel", "TunnelEvent", "TunnelStatus", "Up"]
+__all__ = ["Cathedrals", "Down", "Refused", "Tunnel", "TunnelEvent", "TunnelStatus", "Up"]

@@ -18,6 +18,12 @@ LINK_RUN: Final = 16
 """The same on a link, which may be a slow line: only between two of these runs there is a turn for
 heartbeats and offers, which mustn't wait for half a minute."""
 
+PORT_WORDS: Final = 64
+"""A tunnel's own datagrams that wait for a port: a round of an exchange, a key and an answer, to
+each place where the peer may be, and what a cathedral is told."""
+LINK_WORDS: Final = 8
+"""The same for a link, which may be slow: one round. More would only be old when they arrive."""
+
 LINK_PEER: Final = Address("link", 0)
 """Whatever is at the other end of a link: the protocol wants an address, and compares it only."""
 
@@ -33,6 +39,11 @@ class Carrier(Protocol):
     @property
     def run(self) -> int:
         """How many datagrams to send at once."""
+        ...
+
+    @property
+    def words(self) -> int:
+        """How many datagrams of the tunnel's own may wait; the oldest go first."""
         ...
 
     @property
@@ -74,6 +85,7 @@ class PortCarrier:
 
     reliable = False
     run = PORT_RUN
+    words = PORT_WORDS
 
     def __init__(self, port: Port) -> None:
         self._port = port
@@ -99,6 +111,7 @@ class LinkCarrier:
     """Datagrams on a link, as messages from and to whatever is at its other end."""
 
     run = LINK_RUN
+    words = LINK_WORDS
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -134,10 +147,16 @@ class LinkCarrier:
         return [(message, LINK_PEER) for message in await self._link.receive_batch(limit)]
 
 
-def carried(carrier: Port | Link, peer: Address | None) -> tuple[Carrier, Address | None]:
+def carried(
+    carrier: Port | Link, peer: Address | None, cathedral: bool
+) -> tuple[Carrier, Address | None]:
     """What carries, and where the peer is on it. Raises ``LocalProtocolError``."""
     if not isinstance(carrier, Link):
         return PortCarrier(carrier), None if peer is None else Address(*peer)
+    if cathedral:
+        raise LocalProtocolError(
+            "a link leads to one peer, so a cathedral can't be reached: give a port instead"
+        )
     if peer is not None:
         raise LocalProtocolError(
             f"a link leads to one peer, so the address {peer} means nothing: leave it out"

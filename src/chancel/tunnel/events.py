@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from chancel.protocol.events import Event
+from chancel.protocol.session import SessionEvent
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address
 
@@ -41,4 +41,4 @@ class Refused:
     why: str
 
 
-TunnelEvent = Event | Up | Down | Refused
+TunnelEvent = SessionEvent | Up | Down | Refused

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from chancel.errors import LocalProtocolError
-from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.encapsulation import HEADER_BYTES as ENCAPSULATION_BYTES
 from chancel.protocol.session import SessionSettings
 from chancel.protocol.shroud import SHROUD_BYTES
-from chancel.vault.files import SECRET_BYTES, SecretFile
-from chancel.vault.secret import Secret
+from chancel.tunnel.cathedrals import Cathedrals
 from chancel.wire.datagram import MAX_DATAGRAM_BYTES
-from chancel.wire.types import Buffer
 
 ETHERNET_BYTES = 1500
 """The largest IP packet on an Ethernet."""
@@ -21,29 +17,13 @@ IPV6_EXTRA_BYTES = 20
 """By how much a header of IPv6 is longer than one of IPv4."""
 
 
-def secret_source(secret: Secret | Path | Buffer | SecretSource) -> SecretSource:
-    """Where the secret comes from. A path is read at each use, bytes are copied.
-
-    Raises ``LocalProtocolError`` for a secret of another length than 32 bytes.
-    """
-    if isinstance(secret, Path):
-        return SecretFile(secret)
-    if isinstance(secret, bytes | bytearray | memoryview):
-        secret = Secret(secret)
-    if not isinstance(secret, Secret):
-        if not callable(secret):
-            raise LocalProtocolError(
-                f"{type(secret).__name__} is no secret: give a Secret, 32 bytes, a Path, or a"
-                " function that loads one"
-            )
-        return secret
-    if len(secret) != SECRET_BYTES:
+def refuse_no_secret(secret: object | None, cathedral: Cathedrals | None) -> None:
+    """Raise ``LocalProtocolError`` where a tunnel could never have a secret."""
+    if secret is None and (cathedral is None or cathedral.kek is None):
         raise LocalProtocolError(
-            f"a shared secret has {SECRET_BYTES} bytes, not {len(secret)}: make one with"
-            f" secrets.token_bytes({SECRET_BYTES})"
+            "a tunnel needs a secret: 32 bytes that its peer has, too. Only a cathedral can hand"
+            " one out, to a device with a KEK"
         )
-    kept = secret
-    return lambda: kept
 
 
 def complete(settings: SessionSettings, mtu: int | None, max_datagram: int) -> SessionSettings:
@@ -54,7 +34,7 @@ def complete(settings: SessionSettings, mtu: int | None, max_datagram: int) -> S
     limit = _mtu_limit(settings, max_datagram)
     if mtu is None:
         mtu = min(limit, _ethernet_mtu(settings))
-    chosen = dataclasses.replace(settings, mtu=mtu)
+    chosen = dataclasses.replace(settings, mtu=mtu).settled()
     _check(chosen, limit)
     return chosen
 

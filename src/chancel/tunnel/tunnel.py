@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 from typing import Self
 
 from chancel.crypto.suite import Suite
@@ -19,18 +18,22 @@ from chancel.crypto.system import SystemSuite
 from chancel.errors import LinkClosed, LocalProtocolError, RemoteProtocolError
 from chancel.links.endpoint import MAX_WAITING, LinkEndpoint, check_size, size_of
 from chancel.links.interface import MAX_BATCH, Link, Peer, Port
-from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.behaviour import CHANCEL, Behaviour
-from chancel.protocol.events import PeerUnresponsive
+from chancel.protocol.events import PeerUnresponsive, SecretNotShared
 from chancel.protocol.profile import CURRENT, Profile
+from chancel.protocol.registration_events import CathedralSilent
 from chancel.protocol.session import Session, SessionSettings, SessionStatus
 from chancel.protocol.tfc import inner_length_untrusted
 from chancel.protocol.uncopied import Uncopied
 from chancel.tunnel import settings as checks
-from chancel.tunnel.carrier import LINK_PEER, carried
-from chancel.tunnel.events import Down, Refused, TunnelEvent, Up
+from chancel.tunnel.carrier import carried
+from chancel.tunnel.cathedrals import Cathedrals, settings_of, targets_of
+from chancel.tunnel.events import TunnelEvent
+from chancel.tunnel.keys import Key, shared_source
+from chancel.tunnel.names import Names
 from chancel.tunnel.news import News
-from chancel.tunnel.status import CAUSES, TunnelStatus, problem
+from chancel.tunnel.standing import Standing
+from chancel.tunnel.status import TunnelStatus, problem
 from chancel.tunnel.voice import Voice
 from chancel.vault.secret import Secret
 from chancel.wire.drop import Drop
@@ -49,6 +52,10 @@ class Tunnel(LinkEndpoint, Uncopied):
     ``tfc``, ``encapsulation`` and ``profile``, and mirrored ``flocks``. ``wall`` is the clock of
     offers (seconds since 1970), which has to agree with the peer's within ten seconds.
 
+    With a ``cathedral``, which needs a port, the peer is found through that, and relayed until a
+    path to it was proved. Flocks and SPI prefix are those given there; a ``peer`` given as well is
+    fixed; with a KEK no secret is needed.
+
     It is used with ``async with``, which begins without waiting for the peer; :meth:`ready` waits.
     Sending before it was ever ready is refused, so that no message gets stuck unnoticed behind a
     wrong secret or address. Later, while keys are missing, ``send`` waits for them.
@@ -62,9 +69,10 @@ class Tunnel(LinkEndpoint, Uncopied):
     def __init__(
         self,
         carrier: Port | Link,
-        secret: Secret | Path | Buffer | SecretSource,
+        secret: Key | None = None,
         peer: Address | None = None,
         *,
+        cathedral: Cathedrals | None = None,
         mtu: int | None = None,
         mtu_discovery: bool = False,
         flocks: Flocks = NO_FLOCKS,
@@ -77,7 +85,8 @@ class Tunnel(LinkEndpoint, Uncopied):
         suite: Suite | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._carrier, known = carried(carrier, peer)
+        checks.refuse_no_secret(secret, cathedral)
+        self._carrier, known = carried(carrier, peer, cathedral is not None)
         settings = SessionSettings(
             known,
             mtu_discovery=mtu_discovery,
@@ -88,25 +97,24 @@ class Tunnel(LinkEndpoint, Uncopied):
             shroud=shroud,
             tfc=tfc,
             encapsulation=encapsulation,
+            cathedral=None if cathedral is None else settings_of(cathedral, secret),
         )
         self._settings = checks.complete(settings, mtu, self._carrier.max_datagram)
         self._suite = SystemSuite() if suite is None else suite
-        self._secret = checks.secret_source(secret)
+        self._secret = shared_source(secret)
         self._wall = wall
         LinkEndpoint.__init__(self, self._settings.mtu, room=self._has_room)
         Uncopied.__init__(self)
         self._session: Session | None = None
         self._last: SessionStatus | None = None
         self._ended: str | None = None
-        self._proved = False
-        self._heard = False
-        self._up = asyncio.Event()
         self._room = asyncio.Event()
         self._turn = asyncio.Lock()
         self._voice = Voice(self._carrier, self._turn)
         self._news = News()
-        self._before: Counter[Drop] = Counter()  # when it went down: those explain nothing
-        self._told: set[Drop] = set()
+        self._standing = Standing(self._news)
+        self._names = None if cathedral is None else Names(targets_of(cathedral), self._resolved)
+        self._lookups: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reader: asyncio.Task[None] | None = None
 
@@ -117,13 +125,13 @@ class Tunnel(LinkEndpoint, Uncopied):
     @property
     def is_up(self) -> bool:
         """Whether a message given now would leave at once."""
-        return self._up.is_set() and self._ended is None
+        return self._standing.is_up and self._ended is None
 
     @property
     def peer(self) -> Peer:
         """The other end, authenticated once the tunnel was up."""
         address = self._settings.peer if self._session is None else self._session.peer
-        return Peer(self._carrier.name(address), self._proved)
+        return Peer(self._carrier.name(address), self._standing.proved)
 
     @property
     def max_message(self) -> int:
@@ -146,14 +154,33 @@ class Tunnel(LinkEndpoint, Uncopied):
         session, fresh = self._last, Counter[Drop]()
         if self._session is not None:
             session = self._session.status(self._now())
-            fresh = self._session.drops - self._before
+            fresh = self._standing.fresh(self._session)
         return TunnelStatus(
             up=self.is_up,
-            problem=self._ended or self._voice.refused or problem(session, self.is_up, fresh),
+            problem=self._ended or self._voice.refused or self._problem(session, fresh),
             waiting=len(self.inbox),
             lost=self.inbox.lost,
             session=session,
         )
+
+    @property
+    def known_peers(self) -> tuple[Address, ...]:
+        """Addresses that the peer had, the newest first: for ``Cathedrals.known_peers`` of another
+        tunnel, after this one. Of a tunnel that has ended, none."""
+        return () if self._session is None else self._session.known_peers()
+
+    def network_changed(self) -> None:
+        """Our own address may be another one now: tell the cathedral, and see what still passes.
+
+        A program that hears of such changes calls it; without, it takes seconds longer. That the
+        machine has slept is noticed anyway.
+        """
+        session = self._session
+        if session is not None:
+            session.network_changed(self._now())
+            self._settle(session)
+        if self._names is not None:
+            self._names.look()
 
     def events(self) -> AsyncIterator[TunnelEvent]:
         """What happens, as it happens, until the tunnel ends. Each event goes to one reader."""
@@ -185,7 +212,7 @@ class Tunnel(LinkEndpoint, Uncopied):
         """
         self._enter()
         self._check(messages)
-        if not self._proved and self._ended is None:
+        if not self._standing.proved and self._ended is None:
             raise LocalProtocolError(
                 f"{self!r} was not ready yet, so nothing can be sent: await tunnel.ready() first"
             )
@@ -251,7 +278,7 @@ class Tunnel(LinkEndpoint, Uncopied):
 
     async def _until_up(self) -> None:
         """Wait for keys. Raises ``LinkClosed``."""
-        await self._up.wait()
+        await self._standing.wait()
         if self._ended is not None:
             raise LinkClosed(self._ended)
 
@@ -297,6 +324,9 @@ class Tunnel(LinkEndpoint, Uncopied):
     def _begin(self) -> None:
         now, wall = self._now(), self._wall()
         self._session = Session(self._settings, self._suite, self._secret, now, wall)
+        if self._names is not None:
+            self._lookups = asyncio.create_task(self._names.run(), name=f"names of {self!r}")
+            self._lookups.add_done_callback(self._done_reading)
         self._wake(now)
 
     def _take(self, batch: list[tuple[bytes, Address]]) -> None:
@@ -312,21 +342,35 @@ class Tunnel(LinkEndpoint, Uncopied):
             session.wake(max(now, self._now()), self._wall())
             self._settle(session)
 
+    def _resolved(self, cathedrals: tuple[Address, ...]) -> None:
+        session = self._session
+        if session is not None:
+            session.cathedrals_resolved(cathedrals, self._now())
+            self._settle(session)
+
+    def _problem(self, session: SessionStatus | None, fresh: Counter[Drop]) -> str | None:
+        nameless = None if self._names is None else self._names.problem
+        return problem(session, self.is_up, fresh, nameless)
+
     def _settle(self, session: Session) -> None:
         """Pass on what the session has for others, and arm the timer."""
         payloads = session.received()
         if payloads:
             self.inbox.put_all(payloads)
         self._voice.say(session.datagrams())
-        silent_s = None
+        erased = None
         while (event := session.next_event()) is not None:
             self._news.tell(event)
-            if isinstance(event, PeerUnresponsive):
-                silent_s = event.silent_s
-        if silent_s is not None:
-            self._fall(f"nothing came from the peer for {silent_s:.0f} s, so all keys are erased")
-        if not (self._heard and self._up.is_set()):
-            self._look(session)
+            match event:
+                case PeerUnresponsive(silent_s):
+                    erased = f"nothing came from the peer for {silent_s:.0f} s"
+                case SecretNotShared(waited_s):
+                    erased = f"the peer has not come by the new secret within {waited_s:.0f} s"
+                case CathedralSilent() if self._names is not None:
+                    self._names.look()
+        if erased is not None:
+            self._fall(f"{erased}, so all keys are erased")
+        self._standing.look(session, self._now())
         self._arm(session.wake_at())
 
     def _arm(self, at: float | None) -> None:
@@ -338,20 +382,6 @@ class Tunnel(LinkEndpoint, Uncopied):
         assert self._loop is not None
         self._timer = self._loop.call_at(at, self._wake, at)
 
-    def _look(self, session: Session) -> None:
-        """While down or unheard: whether that has changed; if not, what was refused, once each."""
-        if not self._up.is_set() and session.is_up(self._now()):
-            self._proved = True
-            self._up.set()
-            self._news.tell(Up(session.peer if session.peer != LINK_PEER else None))
-        self._heard = session.heard
-        if not (self._heard and self._up.is_set()):
-            fresh = session.drops - self._before
-            for reason, why in CAUSES.items():
-                if fresh[reason] and reason not in self._told:
-                    self._told.add(reason)
-                    self._news.tell(Refused(reason, why))
-
     def _still_up(self, session: Session) -> bool:
         """Whether there is a key right now; without, the tunnel is down from here."""
         if session.is_up(self._now()):
@@ -360,11 +390,8 @@ class Tunnel(LinkEndpoint, Uncopied):
         return False
 
     def _fall(self, why: str) -> None:
-        if self._up.is_set() and self._session is not None:
-            self._up.clear()
-            self._before = self._session.drops
-            self._told.clear()
-            self._news.tell(Down(why))
+        if self._session is not None:
+            self._standing.fall(self._session, why)
 
     def _finish(self, why: str) -> None:
         """The end, whoever brought it about. Safe to repeat."""
@@ -382,7 +409,9 @@ class Tunnel(LinkEndpoint, Uncopied):
         self._carrier.close()
         self.inbox.end(why)
         self._news.end()
-        self._up.set()
+        self._standing.end()
+        if self._lookups is not None:
+            self._lookups.cancel()
         if self._reader is not None:
             self._reader.cancel()
 

@@ -15,10 +15,6 @@ from chancel.errors import LinkClosed, LocalProtocolError
 from chancel.tunnel.carrier import Carrier
 from chancel.wire.types import Address
 
-MAX_WORDS = 8
-"""Datagrams that wait for a slow carrier: one round of an exchange, a key and an answer. More would
-only be old when they arrive; the oldest go first."""
-
 
 class Voice:
     """Says things on a carrier, in turn with those who send messages and hold ``turn``."""
@@ -38,7 +34,7 @@ class Voice:
         if not datagrams:
             return
         self._words.extend(datagrams)
-        while len(self._words) > MAX_WORDS:
+        while len(self._words) > self._carrier.words:
             self._words.popleft()
             self.unsaid += 1
         if self._task is None:

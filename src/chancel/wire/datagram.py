@@ -8,6 +8,7 @@ from typing import Final
 
 from chancel.errors import RemoteProtocolError
 from chancel.wire import offer, traffic
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC, OfferLayout
 from chancel.wire.traffic import TrafficLayout
@@ -17,13 +18,16 @@ MAX_DATAGRAM_BYTES: Final = 1522
 """The reference reads no more of a datagram. Ours have at most 1472 bytes, at the largest MTU."""
 
 _ZERO_SPI = bytes(4)
+_CATHEDRAL_MAGIC = CATHEDRAL.magic
 
 
 class Kind(enum.Enum):
-    """The two kinds of datagram between peers."""
+    """The two kinds of datagram between peers, and what a cathedral says to its client."""
 
     TRAFFIC = "traffic"
     OFFER = "offer"
+    CATHEDRAL = "cathedral"
+    """For an end without a cathedral it is traffic like any other, as an SPI may be anything."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ LEGACY: Final = Layouts(traffic.LEGACY, offer.LEGACY)
 
 
 def classify_untrusted(datagram: Buffer, layouts: Layouts = CURRENT) -> Kind:
-    """Tell traffic from offers, before any key or SPI is looked up.
+    """Tell traffic from offers, before any key or SPI is looked up. How long an offer of a
+    cathedral is, isn't looked at here.
 
     Raises ``RemoteProtocolError``: ``TOO_SHORT`` (less than an empty payload takes: 50 bytes),
     ``TOO_LONG`` (over 1522), ``ZERO_SPI``, ``OFFER_TOO_SHORT`` (an offer's magic on less than an
@@ -53,8 +58,9 @@ def classify_untrusted(datagram: Buffer, layouts: Layouts = CURRENT) -> Kind:
         raise RemoteProtocolError(Drop.TOO_LONG)
     if datagram[:4] == _ZERO_SPI:
         raise RemoteProtocolError(Drop.ZERO_SPI)
-    if datagram[:8] != MAGIC:
-        return Kind.TRAFFIC
+    magic = datagram[:8]
+    if magic != MAGIC:
+        return Kind.TRAFFIC if magic != _CATHEDRAL_MAGIC else Kind.CATHEDRAL
     if size < layouts.offer.offer_bytes:
         raise RemoteProtocolError(Drop.OFFER_TOO_SHORT)
     return Kind.OFFER
