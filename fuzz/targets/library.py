@@ -20,7 +20,7 @@ from chancel.wire.offer import OFFER_BYTES
 from fuzz.library_end import End
 from fuzz.script import Script
 from fuzz.targets.exchange import Peer
-from libkyrka.constants import DEFAULT_MTU
+from libkyrka.parts import DEFAULT_MTU
 from tests.libkyrka.ends import SECRET, Clock
 
 _MOST_WAITING = 64

@@ -13,7 +13,7 @@ from chancel import demo as demonstration
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the picture goes.")] = Path("out"),
 ) -> None:
-    """Watch a tunnel at work: two hosts, a bulk transfer, one side killed and restarted.
+    """Watch two devices behind NATs find each other, and outlive their cathedrals.
 
     \b
     Example:
