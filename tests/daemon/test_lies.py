@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from chancel.daemon import child, config, group, guardian
-from chancel.daemon.board import BoardReader, BoardWriter, make_board
+from chancel.daemon.board import ENTRY_BYTES, BoardReader, BoardWriter, make_board
 from chancel.daemon.config_types import Mode
 from chancel.daemon.lane import LaneCopy, LaneReader, LaneWriter, make_lane
 from chancel.daemon.lies import NeighbourLied
@@ -254,11 +254,11 @@ def test_drops_at_impossible_times_are_a_lie() -> None:
     writer = BoardWriter(memory)
     reader = BoardReader(memory, ConfessRecord)
     writer.write(0, ConfessRecord(), {})
-    entry = bytearray(writer._map[:1024])
+    entry = bytearray(writer._map[:ENTRY_BYTES])
     (size,) = struct.unpack_from("=I", entry)
     struct.pack_into("=d", entry, 8 + size - 8, float("nan"))
     struct.pack_into("=I", entry, 4, zlib.crc32(entry[8 : 8 + size]))
-    writer._map[:1024] = bytes(entry)
+    writer._map[:ENTRY_BYTES] = bytes(entry)
     with pytest.raises(NeighbourLied, match="impossible times"):
         reader.read(0)
 

@@ -10,13 +10,29 @@ import pytest
 
 from chancel.daemon.link import KeyLink, MessageLink, make_link
 from chancel.errors import LinkClosed
-from chancel.protocol.messages import Command, EraseKeys, InstallReceiveKey, InstallSendKey
+from chancel.protocol.messages import (
+    Command,
+    EraseKeys,
+    InstallCathedralMask,
+    InstallMask,
+    InstallReceiveKey,
+    InstallSendKey,
+    decode,
+    encode,
+)
 from chancel.wire.types import Salt, SessionKey, Spi
 
 COMMANDS: list[Command] = [
     InstallSendKey(Spi(0x01020304), Salt(b"salt"), SessionKey(bytes(range(32)))),
     InstallReceiveKey(Spi(0xFFFFFFFF), Salt(bytes(4)), SessionKey(bytes(32))),
     EraseKeys(),
+    InstallMask(bytes(range(32))),
+    InstallCathedralMask(bytes(range(32)), bytes(range(16)), ()),
+    InstallCathedralMask(
+        bytes(32),
+        bytes(16),
+        tuple(bytes((198, 51, 100, n)) for n in range(InstallCathedralMask.MAX_HOSTS)),
+    ),
 ]
 
 
@@ -119,3 +135,30 @@ def test_a_key_link_notices_that_chapel_is_gone() -> None:
 def test_boundaries_are_kept_by_the_kind_of_socket() -> None:
     ours, _ = make_link()
     assert ours.type == socket.SOCK_SEQPACKET
+
+
+HOST = bytes((198, 51, 100, 1))
+MASK = encode(InstallCathedralMask(bytes(32), bytes(16), (HOST, HOST)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        MASK[:-1],
+        MASK + b"x",
+        MASK + HOST,
+        MASK[:-4],
+        MASK[:49] + bytes((1,)) + MASK[50:],
+        MASK[:49] + bytes((65,)) + HOST * 65,
+        MASK[:40],
+        b"C",
+    ],
+)
+def test_a_mask_for_cathedrals_that_is_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not a key command"):
+        decode(data)
+
+
+def test_no_more_hosts_than_fit() -> None:
+    with pytest.raises(ValueError, match="at most 64"):
+        encode(InstallCathedralMask(bytes(32), bytes(16), (HOST,) * 65))

@@ -75,7 +75,7 @@ def test_labels_are_bounded() -> None:
     """A label is one of our own words or a tunnel's name, never what a stranger chose."""
     own = {
         "direction": {"tx", "rx"},
-        "path": {"configured", "learned", "relay", "unknown"},
+        "path": {"configured", "learned", "direct", "relay", "unknown"},
         "reason": {str(reason) for reason in Drop},
         "process": {"bless", "confess", "control", "purgatory-rx", "purgatory-tx", "heaven-tx"},
         "tunnel": {"office", "lab"},

@@ -17,7 +17,16 @@ from typing import Any
 
 import pytest
 
-from chancel.daemon import cell_filter, config, guardian, landlock, linux, sandbox, sandbox_filter
+from chancel.daemon import (
+    cell_filter,
+    config,
+    guardian,
+    landlock,
+    linux,
+    replacing,
+    sandbox,
+    sandbox_filter,
+)
 from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.daemon.duties import control
 from chancel.daemon.group import GroupBroken
@@ -122,6 +131,73 @@ def test_only_keepers_can_open_anything() -> None:
     for flags in (os.O_WRONLY, os.O_RDWR | os.O_CREAT, os.O_RDONLY | os.O_TRUNC):
         opening = partial(os.open, "/tmp/no-such", flags)
         assert in_a_sealed_process("chapel", lambda _, opening=opening: opening()) == -31  # type: ignore[misc]
+
+
+def replacing_in(allowed: Path, action: Callable[[], object]) -> int:
+    """As :func:`in_a_sealed_process`: chapel, which may replace files in one directory."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            wiring = Wiring.make(of(Mode.TUNNEL))
+            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+            plan = Plan(Sandbox.ON, landlock.abi(), (), (str(allowed),))
+            program = sandbox_filter.for_duty("chapel", wiring.ends("chapel"), replaces_files=True)
+            sandbox.seal("chapel", program, plan, os.close)
+            action()
+            status = 0
+        except PermissionError:
+            status = 2
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_keeper_with_ambries_replaces_files(tmp: Path) -> None:
+    """Reading back what it wrote, and what somebody else put there meanwhile."""
+    path = str(tmp.resolve() / "file")
+
+    def replace() -> None:
+        for content in (b"one", b"other"):
+            replacing.replace(path, content)
+            assert replacing.read(path, 192) == content
+
+    assert replacing_in(tmp.resolve(), replace) == 0
+    assert Path(path).read_bytes() == b"other"
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="needs a kernel with Landlock (5.13)")
+def test_and_only_in_their_directory(tmp: Path) -> None:
+    allowed, closed = tmp.resolve() / "allowed", tmp.resolve() / "closed"
+    allowed.mkdir()
+    closed.mkdir()
+    for directory in (allowed, closed):
+        (directory / "file").write_bytes(b"content")
+    assert replacing_in(allowed, lambda: replacing.replace(str(closed / "file"), b"x")) == 2
+    assert replacing_in(allowed, (closed / "file").unlink) == 2
+    assert replacing_in(allowed, lambda: (allowed / "file").rename(closed / "moved")) in (1, 2)
+    assert replacing_in(allowed, lambda: replacing.read(str(closed / "file"), 9)) == 2
+    assert (closed / "file").read_bytes() == b"content"
+    assert sorted(each.name for each in closed.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_CREAT]
+)
+def test_what_exists_is_never_opened_for_writing(tmp: Path, flags: int) -> None:
+    path = tmp.resolve() / "file"
+    path.write_bytes(b"content")
+    assert replacing_in(tmp.resolve(), lambda: os.open(path, flags)) == -signal.SIGSYS
+    assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("duty", EVERY_DUTY)
+def test_others_replace_nothing(tmp: Path, duty: str) -> None:
+    path = tmp.resolve() / "file"
+    path.write_bytes(b"content")
+    for action in (path.unlink, lambda: path.rename(f"{path}.moved")):
+        assert in_a_sealed_process(duty, lambda _, action=action: action()) == 2  # type: ignore[misc]
+    assert path.read_bytes() == b"content"
 
 
 @pytest.mark.parametrize(
@@ -285,6 +361,35 @@ def test_a_libseccomp_that_cannot_be_loaded_is_named(
         sandbox.programs(Plan(Sandbox.ON, 0, ()), {})
     with pytest.raises(MachineError, match=problem):
         cell_filter.program()
+
+
+def test_a_tunnel_with_ambries_can_not_join_a_group_that_replaces_nothing(
+    in_network: InNetwork, tmp: Path
+) -> None:
+    def test() -> None:
+        running = Running(tmp, text(tmp, 1), makers=MAKERS)
+        for name, size in (("kek", 32), ("cs", 32), ("cosk", 64)):
+            (tmp / name).write_bytes(bytes(size))
+            (tmp / name).chmod(0o600)
+        second = "\n".join(
+            [
+                text(tmp, 2),
+                "spi cafe",
+                f"kek {tmp}/kek",
+                "cathedral 192.0.2.9:2333",
+                "cathedral_id 1",
+                f"cathedral_secret {tmp}/cs",
+                f"cathedral_cosk {tmp}/cosk",
+                "cathedral_flock 1",
+            ]
+        )
+        problem = f"secret: the group that runs can't replace files in {tmp.resolve()}"
+        with pytest.raises(LocalProtocolError, match=problem):
+            running.add(second)
+        assert running.instances() == ["dm1"]
+        assert running.stop() == 0
+
+    in_network(test)
 
 
 @pytest.mark.skipif(not landlock.abi(), reason="needs a kernel with Landlock (5.13)")

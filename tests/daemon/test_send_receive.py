@@ -18,6 +18,7 @@ from chancel.daemon.hot.send import UDP_SEGMENT, UdpSender
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUNS, Run, pack_address, unpack_address
 from chancel.daemon.udp import UdpSocket, open_udp
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.datagram import LEGACY
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC, OFFER_BYTES
@@ -313,6 +314,22 @@ def test_offers_arrive_within_trains_of_traffic(pair: Pair) -> None:
     traffic, offers = split_offers(slot, runs)
     assert packets_of(slot, traffic) == [other, other, other[:300]]
     assert packets_of(slot, offers) == [offer, offer]
+
+
+def test_what_cathedrals_say_are_offers_to_who_has_one(pair: Pair) -> None:
+    """To all others an SPI may look like that."""
+    said = CATHEDRAL.magic + random.Random(1).randbytes(OFFER_BYTES - 8)
+    offer = MAGIC + random.Random(2).randbytes(OFFER_BYTES - 8)
+    other = random.Random(3).randbytes(OFFER_BYTES)
+    packets = [other, said, offer, other, said[:-1]]
+    _, _, slot, runs = transfer(pair, packets)
+    traffic, offers = split_offers(slot, runs, cathedrals=True)
+    assert packets_of(slot, offers) == [said, offer]
+    assert packets_of(slot, traffic) == [other, other, said[:-1]]
+    _, _, slot, runs = transfer(pair, packets)
+    traffic, offers = split_offers(slot, runs)
+    assert packets_of(slot, offers) == [offer]
+    assert packets_of(slot, traffic) == [other, said, other, said[:-1]]
 
 
 def test_release_0_9_has_shorter_datagrams_and_offers(pair: Pair) -> None:

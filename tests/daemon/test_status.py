@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import struct
 from ipaddress import IPv4Interface, ip_address
@@ -12,9 +13,11 @@ import pytest
 from chancel.daemon import topology
 from chancel.daemon.board import BoardReader, BoardWriter, make_board
 from chancel.daemon.config_types import Mode
+from chancel.daemon.metrics import exposition
 from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
+    TROUBLES,
     BlessRecord,
     ConfessRecord,
     HeavenRxRecord,
@@ -23,8 +26,9 @@ from chancel.daemon.records import (
     PurgatoryRecord,
     pack_address,
 )
-from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.settings import CathedralSettings, TunnelSettings
 from chancel.daemon.status import StatusBook
+from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.drop import Drop
 from chancel.wire.types import NO_FLOCKS, Address
 
@@ -47,7 +51,7 @@ BOARDS = topology.of(Mode.TUNNEL).boards
 class Boards:
     """All boards of a group, and the book that reads them."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: TunnelSettings = SETTINGS) -> None:
         memories = {name: make_board(name) for name in BOARDS}
         self.writers = {name: BoardWriter(memory) for name, memory in memories.items()}
         self.book = StatusBook(
@@ -56,7 +60,7 @@ class Boards:
                 for name, memory in memories.items()
             }
         )
-        self.book.add(TUNNEL, SETTINGS, {"descr": "", "device": "dm1"})
+        self.book.add(TUNNEL, settings, {"descr": "", "device": "dm1"})
 
     def tunnel(self, now: float) -> dict[str, Any]:
         (answer,) = self.book.status(now)["tunnels"]
@@ -153,6 +157,105 @@ def test_where_the_path_is_and_what_went_wrong_on_it(boards: Boards) -> None:
     assert seen["inner_refused"] == {"source": "172.16.0.9", "target": "2001:db8::1"}
     assert (seen["exchange"]["trying_s"], seen["exchange"]["offers_sent"]) == (40.0, 24)
     assert seen["traffic"]["tx"]["datagram_calls"] == 2
+
+
+CATHEDRAL, PEER = Address("198.51.100.1", 2333), Address("192.0.2.7", 2333)
+WITH_CATHEDRAL = dataclasses.replace(
+    SETTINGS,
+    peer=None,
+    cathedral=CathedralSettings((), CathedralId(1), "", "", nat_port=2334, kek="/nonexistent"),
+)
+RELAYED = KeeperRecord(
+    target=pack_address(CATHEDRAL),
+    target_at=90.0,
+    candidate=pack_address(PEER),
+    cathedral=pack_address(CATHEDRAL),
+    cathedrals=2,
+    cathedral_at=80.0,
+    cathedral_heard_at=97.0,
+    announced_at=96.0,
+    cathedral_skew_s=1.5,
+    ambry_at=81.0,
+    generation=0xBEEF,
+)
+
+
+def told_of_cathedral(keeper: KeeperRecord) -> dict[str, Any]:
+    boards = Boards(WITH_CATHEDRAL)
+    boards.writers["keeper"].write(TUNNEL, keeper, {})
+    return boards.tunnel(100.0)
+
+
+def test_a_cathedral_and_what_it_brought() -> None:
+    seen = told_of_cathedral(RELAYED)
+    assert (seen["peer"], seen["path"], seen["path_since_s"]) == (str(CATHEDRAL), "relay", 10.0)
+    assert seen["cathedral"] == {
+        "address": str(CATHEDRAL),
+        "known": 2,
+        "since_s": 20.0,
+        "heard_s": 3.0,
+        "silent_s": None,
+        "answers_always": False,
+        "peer_announced_s": 4.0,
+        "candidate": str(PEER),
+        "nat_detection": True,
+        "wants_ambry": True,
+        "generation": "0000beef",
+        "ambry_s": 19.0,
+        "clock_skew_s": 1.5,
+        "trouble": None,
+        "trouble_s": None,
+    }
+
+
+def test_a_cathedral_that_is_no_help() -> None:
+    nothing = told_of_cathedral(KeeperRecord())
+    assert (nothing["peer"], nothing["path"], nothing["cathedral"]["address"]) == (
+        None,
+        "unknown",
+        None,
+    )
+    assert nothing["cathedral"]["clock_skew_s"] is None
+    trouble = TROUBLES.index("ambry-expired")
+    silent = dataclasses.replace(
+        RELAYED, cathedral_silent_at=70.0, trouble=trouble, trouble_at=95.0
+    )
+    seen = told_of_cathedral(silent)["cathedral"]
+    assert (seen["silent_s"], seen["trouble"], seen["trouble_s"]) == (30.0, "ambry-expired", 5.0)
+
+
+def test_a_direct_path_and_a_fixed_one() -> None:
+    direct = dataclasses.replace(RELAYED, target=pack_address(PEER), direct=1)
+    assert told_of_cathedral(direct)["path"] == "direct"
+    boards = Boards(dataclasses.replace(WITH_CATHEDRAL, peer=PEER))
+    boards.writers["keeper"].write(TUNNEL, direct, {})
+    assert boards.tunnel(100.0)["path"] == "configured"
+
+
+def test_the_keepers_target_counts_whoever_was_heard() -> None:
+    """Also in the 88 bytes."""
+    boards = Boards(WITH_CATHEDRAL)
+    stranger = pack_address(Address("203.0.113.9", 9))
+    boards.writers["confess"].write(TUNNEL, ConfessRecord(peer=stranger, peer_at=99.0), {})
+    boards.writers["keeper"].write(TUNNEL, RELAYED, {})
+    assert boards.tunnel(100.0)["peer"] == str(CATHEDRAL)
+    assert boards.book.datagram(TUNNEL)[-8:-4] == bytes((198, 51, 100, 1))
+
+
+def test_metrics_of_a_tunnel_with_a_cathedral() -> None:
+    tunnel = told_of_cathedral(RELAYED)
+    group = {"started_wall": 0.0, "wakeups": {}}
+    text = exposition({"group": group, "tunnels": [tunnel]}).decode()
+    for line in (
+        'chancel_peer_path{tunnel="dm1",path="relay"} 1',
+        'chancel_cathedrals{tunnel="dm1"} 2',
+        'chancel_cathedral_silent{tunnel="dm1"} 0',
+        'chancel_cathedral_answer_age_seconds{tunnel="dm1"} 3.0',
+        'chancel_cathedral_clock_skew_seconds{tunnel="dm1"} 1.5',
+        'chancel_peer_announcement_age_seconds{tunnel="dm1"} 4.0',
+        'chancel_ambry_age_seconds{tunnel="dm1"} 19.0',
+    ):
+        assert line in text.splitlines()
 
 
 def test_wake_ups_per_hour(boards: Boards) -> None:

@@ -18,6 +18,7 @@ from chancel.daemon.sandbox_calls import (
     EVERYBODY,
     GUARDIAN_KILLED,
     REFUSED,
+    REPLACING_FILES,
     Call,
 )
 from chancel.daemon.topology import GUARDIAN, Topology
@@ -30,6 +31,7 @@ FROM_TUNNEL = {
     "purgatory-rx": "UDP socket",
     "purgatory-tx": "UDP socket",
     "control": "`NAME.ctl`, the `control` socket",
+    "chapel": "`NAME.peers`",
 }
 """What the guardian passes for each tunnel."""
 
@@ -123,6 +125,7 @@ TABLES: dict[str, Callable[[], str]] = {
         for mode in Mode
     },
     "everybody": lambda: _table(calls(EVERYBODY)),
+    "replacing": lambda: _table(calls(REPLACING_FILES)),
     "duties": lambda: _table(duties()),
     "refused": lambda: _words(REFUSED) + "\n",
     "guardian": lambda: _words(GUARDIAN_KILLED) + "\n",

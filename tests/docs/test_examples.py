@@ -41,6 +41,9 @@ NOT_OURS = {
     "userdel",
 }
 
+KEY_FILES = "secret|kek|cathedral_secret|cathedral_cosk|cathedral_remembrance"
+"""Directives whose files have to be there, or their directory at least."""
+
 
 @pytest.mark.parametrize("page", pages("python"), ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +60,9 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("block", blocks("conf"), ids=str)
 def test_configuration_is_accepted(block: Block, tmp_path: Path) -> None:
     secret = tmp_path / "key"
-    secret.write_bytes(bytes(32))
+    secret.write_bytes(bytes(64))
     secret.chmod(0o600)
-    text = re.sub(r"^(secret\s+).*$", rf"\g<1>{secret}", block.text, flags=re.MULTILINE)
+    text = re.sub(rf"^((?:{KEY_FILES})\s+).*$", rf"\g<1>{secret}", block.text, flags=re.MULTILINE)
     accepted = config.parse(text, str(block))
     assert set(accepted.run_as) == set(PROCESSES[accepted.mode])
 

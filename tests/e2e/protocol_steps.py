@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chancel.daemon.trace import Trace, make_channel
-from chancel.protocol.events import Event
+from chancel.protocol.session_types import SessionEvent
 
 Line = dict[str, Any]
 Step = tuple[str, ...]
@@ -33,7 +33,7 @@ NOT_COMPARED = frozenset(
 )
 
 
-def lines_of(events: Iterable[Event]) -> list[Line]:
+def lines_of(events: Iterable[SessionEvent]) -> list[Line]:
     """Events of the protocol as the lines of a trace."""
     lines: list[Line] = []
     reading, writing = make_channel()

@@ -130,6 +130,7 @@ class _Stage:
 
     def _machine(self, story: Story, side: int) -> TunnelNode:
         peer = story.configured(side)
+        secret = self._secrets[0 if story.one_secret else side]
         return TunnelNode(
             (LEFT, RIGHT)[side],
             self._network,
@@ -138,7 +139,7 @@ class _Stage:
             self._rng,
             address=story.addresses[side],
             settings=SessionSettings(peer, behaviour=self._behaviour),
-            secret=self._secrets[0 if story.one_secret else side],
+            secret=lambda: secret,
             uplink=dataclasses.replace(self._link),
             skew_s=story.right_skew_s if side == 1 else 0.0,
             deliver=lambda _: None,

@@ -17,8 +17,14 @@ from tests.e2e.ends import END_LIMIT_S, Pair, eventually
 
 DUTIES = PROCESSES[Mode.TUNNEL]
 TUNNELS = 2
-FOR_EACH_TUNNEL = {"none": 0, "device": 1, "UDP socket": 1, "`NAME.ctl`, the `control` socket": 1}
-"""Descriptors; the files here have no ``control`` line."""
+FOR_EACH_TUNNEL = {
+    "none": 0,
+    "device": 1,
+    "UDP socket": 1,
+    "`NAME.ctl`, the `control` socket": 1,
+    "`NAME.peers`": 0,
+}
+"""Descriptors; the files here have no ``control`` line, and addresses for their peers."""
 
 CAPABILITIES = 1 << 0 | 1 << 5 | 1 << 10 | 1 << 12
 """CAP_CHOWN, CAP_KILL, CAP_NET_BIND_SERVICE, CAP_NET_ADMIN."""
@@ -98,8 +104,8 @@ def test_mappings(pids: dict[str, int], duty: str) -> None:
     assert not any("memfd:" in target for target in descriptors(pids[duty]).values())
 
 
-def test_the_guardian_maps_one_board(pids: dict[str, int]) -> None:
-    assert memories(pids[GUARDIAN]) == {("r--s", "board-heaven-rx")}
+def test_the_guardian_maps_two_boards(pids: dict[str, int]) -> None:
+    assert memories(pids[GUARDIAN]) == {("r--s", "board-heaven-rx"), ("r--s", "board-keeper")}
 
 
 @pytest.mark.parametrize("duty", DUTIES)

@@ -102,3 +102,21 @@ def test_a_peer_that_comes_back_from_elsewhere_is_learnt(wired: Wired) -> None:
         assert left.stop() == 0
     speak(left, "0.0.0.0:2301", "192.168.202.2:2300")
     learns(wired, "192.168.202.21")
+
+
+def test_an_end_that_was_restarted_calls_where_its_peer_was(wired: Wired) -> None:
+    """It needn't wait until the peer notices the silence, half a minute later."""
+    left, right = wired.pair.ends
+    wired.network.join(wired.pair.hosts[0], "192.168.202.31")
+    right.start()
+    speak(left, "0.0.0.0:2305", "192.168.202.2:2300")
+    learns(wired, "192.168.202.31")
+    kept = right.runtime / "t0.peers"
+    eventually(
+        lambda: kept.read_text().startswith("192.168.202.31:2305\n"), LIMIT_S, "it is remembered"
+    )
+    begun = len(right.logged("reason=no keys"))
+    assert right.stop() == 0
+    right.start()
+    learns(wired, "192.168.202.31")
+    assert len(right.logged("reason=no keys")) > begun, "it called by itself"

@@ -69,7 +69,7 @@ def test_they_start_what_the_manual_installs() -> None:
     manual = (ROOT / "docs/operations.md").read_text()
     installed = re.findall(r"^sudo ln -s \S+/bin/chancel (\S+)$", manual, re.MULTILINE)
     units = sorted(UNITS.rglob("*.service"))
-    assert len(units) == 4
+    assert len(units) == 5
     assert [words(read(unit), "ExecStart")[0] for unit in units] == installed * len(units)
 
 

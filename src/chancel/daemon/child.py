@@ -31,7 +31,7 @@ from chancel.errors import LinkClosed
 
 Make = Callable[[Process], Duty]
 
-COLLECTING = frozenset({"control", *KEEPER.values()})
+COLLECTING = frozenset({"control", "cathedral", *KEEPER.values()})
 """Duties that keep the cycle collector: they make few objects, and the others make no cycles."""
 
 HUNG_UP_LIMIT_S = 5.0

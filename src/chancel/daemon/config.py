@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "load_descriptor",
     "parse",
+    "read",
 ]
 
 MAX_FILE_BYTES = 1 << 20
@@ -39,12 +40,17 @@ MAX_FILE_BYTES = 1 << 20
 
 def load(path: Path) -> TunnelConfig:
     """Read and check the file at ``path``; raises :class:`ConfigError`."""
-    return _load(str(path), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    return parse(read(path), str(path))
 
 
 def load_descriptor(descriptor: int, name: str) -> TunnelConfig:
     """Read and check an open file, which stays open; ``name`` is for messages alone."""
-    return _load(name, lambda: os.dup(descriptor))
+    return parse(_read(name, lambda: os.dup(descriptor)), name)
+
+
+def read(path: Path) -> str:
+    """The text of a configuration file; raises :class:`ConfigError`."""
+    return _read(str(path), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
 
 
 def parse(text: str, file: str) -> TunnelConfig:
@@ -62,7 +68,7 @@ def parse(text: str, file: str) -> TunnelConfig:
     return finish(draft, file)
 
 
-def _load(name: str, open_file: Callable[[], int]) -> TunnelConfig:
+def _read(name: str, open_file: Callable[[], int]) -> str:
     try:
         with open(open_file(), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -73,4 +79,4 @@ def _load(name: str, open_file: Callable[[], int]) -> TunnelConfig:
         raise ConfigError(name, None, None, problem) from error
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(name, None, None, f"too large (expected at most {MAX_FILE_BYTES} bytes)")
-    return parse(data.decode(errors="surrogateescape"), name)
+    return data.decode(errors="surrogateescape")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
-from pathlib import Path
 from types import MappingProxyType
 
+from chancel.daemon import config_cathedral, places
 from chancel.daemon.config_directives import ANY, ANY6, Draft
-from chancel.daemon.config_secret import check_secret
+from chancel.daemon.config_secret import check_replaceable, check_secret
 from chancel.daemon.config_types import (
     IPV6_OVERHEAD_BYTES,
     KEEPER,
@@ -22,6 +22,7 @@ from chancel.daemon.config_types import (
     MIN_MTU_IPV6,
     OVERHEAD_BYTES,
     SHROUD_OVERHEAD_BYTES,
+    CathedralConfig,
     Mode,
     Network,
     ProfileName,
@@ -53,11 +54,9 @@ class _Finish:
         tunnel = self._tunnel()
         local = self._local()
         mtu = self._mtu(local)
+        cathedral = self._cathedral(local)
         self._check_options(tunnel)
-        self._check_key_file("secret", draft.secret)
-        if draft.encapsulation is not None:
-            self._check_key_file("encapsulation", draft.encapsulation)
-        return TunnelConfig(
+        config = TunnelConfig(
             file=self.file,
             instance=draft.instance,
             descr=draft.descr,
@@ -86,8 +85,31 @@ class _Finish:
             shroud=draft.shroud,
             profile=draft.profile,
             encapsulation=draft.encapsulation,
+            cathedral=cathedral,
             lines=MappingProxyType(draft.lines),
         )
+        self._check_files(config)
+        return config
+
+    def _cathedral(self, local: Address) -> CathedralConfig | None:
+        """How the tunnel deals with cathedrals, if it has one."""
+        draft = self.draft
+        if not draft.cathedral.places:
+            if draft.cathedral.kek is not None:
+                raise self._refusal("kek", "nobody brings ambries (expected cathedral HOST:PORT)")
+            return None
+        if draft.mode is not Mode.TUNNEL:
+            problem = f"a {draft.mode} has none (expected mode tunnel)"
+            raise self._refusal("cathedral", problem)
+        if draft.profile is ProfileName.LEGACY:
+            raise self._refusal("cathedral", "is not for 0.9 (expected profile current)")
+        lacking = config_cathedral.missing(draft)
+        if lacking is not None:
+            raise self._missing(lacking, f"expected {lacking} with a cathedral")
+        if _is_ipv6(local) and local.host != ANY6.host:
+            problem = f"can't be reached from local {local} (expected an IPv4 address, or [::])"
+            raise self._refusal("cathedral", problem)
+        return draft.cathedral.finish()
 
     def _tunnel(self) -> IPv4Interface | None:
         """The device's address; a TAP device has none, and then bridges are possible."""
@@ -169,11 +191,25 @@ class _Finish:
                 problem = f"{network}: the device has no IPv6 (expected a tunnel6 line)"
                 raise self._refusal(directive, problem)
 
-    def _check_key_file(self, directive: str, path: Path) -> None:
-        try:
-            check_secret(path, self.draft.run_as.get(KEEPER[self.draft.mode]))
-        except Refused as refused:
-            raise self._refusal(directive, str(refused)) from None
+    def _check_files(self, config: TunnelConfig) -> None:
+        keeper = self.draft.run_as.get(KEEPER[self.draft.mode])
+        replaced = dict(config.written_files)
+        for directive, path, size in config.key_files:
+            may_lack = directive in replaced and self._comes_as_ambry()
+            try:
+                check_secret(path, keeper, size, may_lack=may_lack)
+            except Refused as refused:
+                raise self._refusal(directive, str(refused)) from None
+        for directive, path in replaced.items():
+            try:
+                check_replaceable(path, keeper if places.is_machine_root() else None)
+            except Refused as refused:
+                raise self._refusal(directive, str(refused)) from None
+
+    def _comes_as_ambry(self) -> bool:
+        """Whether the file of the secret may come later: with ``kek`` before it."""
+        lines = self.draft.lines
+        return lines["kek"] < lines["secret"]
 
     def _refusal(self, directive: str, problem: str) -> ConfigError:
         return ConfigError(self.file, self.draft.lines.get(directive), directive, problem)

@@ -13,7 +13,9 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import TypeVar
 
+from chancel.daemon import config_cathedral
 from chancel.daemon import config_values as values
+from chancel.daemon.config_cathedral import CathedralDraft
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import (
     PROCESSES,
@@ -47,10 +49,14 @@ MAX_NETWORKS = 512
 """Of each kind. Every inner packet is compared with all of them, until its addresses are known, and
 the processes are told of them in one message."""
 
-LATER_MODES = ("cathedral", "liturgy")
+CATHEDRAL = "cathedral"
+"""The mode, and the process, of files that ``chancel.cathedrald`` reads."""
+
+LATER_MODES = ("liturgy",)
 
 ALL_PROCESSES = (
     *dict.fromkeys(process for mode in Mode for process in PROCESSES[mode]),
+    CATHEDRAL,
     *LATER_MODES,
     "bishop",
 )
@@ -89,6 +95,7 @@ class Draft:
     flock: int = 0
     flock_dst: int | None = None
     offload: bool = True
+    cathedral: CathedralDraft = dataclasses.field(default_factory=CathedralDraft)
     line: int = 0
     lines: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -114,7 +121,16 @@ def _later(_draft: Draft, _value: str) -> None:
     raise Refused("not yet supported (expected no such line in this release)")
 
 
+def _for_cathedrals(_draft: Draft, _value: str) -> None:
+    raise Refused("is for cathedrals (expected a first line: mode cathedral)")
+
+
 def _mode(draft: Draft, value: str) -> None:
+    if value == CATHEDRAL:
+        raise Refused(
+            "a cathedral has processes of its own"
+            " (expected this as the first line, and no other file beside it)"
+        )
     if value in LATER_MODES:
         raise Refused(f"{quoted(value)} is not yet supported (expected {', '.join(Mode)})")
     draft.mode = _member(Mode, Mode.TUNNEL if value == "default" else value)
@@ -213,6 +229,7 @@ def _local(draft: Draft, value: str) -> None:
 
 def _peer(draft: Draft, value: str) -> None:
     draft.peer = None
+    draft.cathedral.peer_fixed = value != "auto"
     if value == "auto":
         return
     peer = values.address(value)
@@ -300,7 +317,6 @@ _DIRECTIVES: dict[str, Callable[[Draft, str], None]] = {
     "instance": _instance,
     "descr": _descr,
     "secret": _secret,
-    "kek": _later,
     "spi": _spi,
     "tunnel": _tunnel,
     "tap": _tap,
@@ -314,22 +330,17 @@ _DIRECTIVES: dict[str, Callable[[Draft, str], None]] = {
     "run": _run,
     "control": _control,
     "pidfile": _pidfile,
-    "cathedral": _later,
-    "cathedral_id": _later,
     "cathedral_flock": _flock,
     "cathedral_flock_dst": _flock_dst,
-    "cathedral_secret": _later,
-    "cathedral_cosk": _later,
-    "cathedral_remembrance": _later,
-    "cathedral_nat_port": _later,
-    "cathedral_ip": _later,
-    "cathedral_mtu": _later,
-    "cathedral_p2p_sync": _later,
-    "secretdir": _later,
-    "settings": _later,
+    "cathedral_ip": _for_cathedrals,
+    "cathedral_mtu": _for_cathedrals,
+    "cathedral_p2p_sync": _for_cathedrals,
+    "secretdir": _for_cathedrals,
+    "settings": _for_cathedrals,
     "liturgy_group": _later,
     "liturgy_prefix": _later,
     "liturgy_discoverable": _later,
+    **config_cathedral.DIRECTIVES,
     # Chancel's own; the sanctum daemon refuses a file that has them.
     "offload": _offload,
     "profile": _profile,

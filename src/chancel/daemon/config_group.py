@@ -6,6 +6,7 @@ import pwd
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations, product
+from pathlib import Path
 
 from chancel.daemon import places
 from chancel.daemon.config_directives import ANY, ANY6, user_exists
@@ -54,8 +55,8 @@ def _check_secrets(config: TunnelConfig) -> None:
     """The keeper has no privileges when it reads them, so they have to be its user's own."""
     keeper = KEEPER[config.mode]
     user = config.run_as[keeper]
-    for directive, path in (("secret", config.secret), ("encapsulation", config.encapsulation)):
-        if path is not None and path.lstat().st_uid != pwd.getpwnam(user).pw_uid:
+    for directive, path, _size in config.key_files:
+        if _has_other_owner(path, user):
             shown = quoted(str(path), MAX_PATH_CHARS)
             problem = (
                 f"{shown} can't be read by {keeper}, which runs as {user}"
@@ -64,10 +65,19 @@ def _check_secrets(config: TunnelConfig) -> None:
             raise config.refusal(directive, problem)
 
 
+def _has_other_owner(path: Path, user: str) -> bool:
+    """A file that has yet to come, as an ambry, will be the user's."""
+    try:
+        return path.lstat().st_uid != pwd.getpwnam(user).pw_uid
+    except FileNotFoundError:
+        return False
+
+
 _UNIQUE: tuple[tuple[str, Callable[[TunnelConfig], Hashable | None]], ...] = (
     ("instance", lambda config: config.instance),
     ("pidfile", lambda config: config.pidfile),
     ("control", lambda config: config.control and config.control.path),
+    ("cathedral_remembrance", lambda config: config.cathedral and config.cathedral.remembrance),
 )
 """Directives whose values name something on this machine, so that no two files can share one."""
 

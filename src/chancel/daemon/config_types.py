@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from chancel.errors import ConfigError
 from chancel.protocol.keeper import Mode as Mode  # noqa: PLC0414 - said to be exported
+from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.types import Address, Flocks
 
 Network = IPv4Network | IPv6Network
@@ -82,6 +83,49 @@ class ControlSocket(NamedTuple):
     owner: str
 
 
+class Place(NamedTuple):
+    """Where a cathedral is: a name or an IPv4 address, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def address(self) -> Address | None:
+        """The address, where no name has to be looked up."""
+        try:
+            return Address(str(IPv4Address(self.host)), self.port)
+        except ValueError:
+            return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CathedralConfig:
+    """How a tunnel deals with cathedrals, the first of ``places`` first.
+
+    ``secret``, ``cosk`` and ``kek`` are files with 32, 64 and 32 bytes; ``remembrance`` need not
+    exist. ``nat_port`` is 0 without NAT detection. With a ``kek`` the tunnel's secret comes as an
+    ambry. ``peer_fixed``: no cathedral's word moves the peer's address.
+    """
+
+    places: tuple[Place, ...]
+    identity: CathedralId
+    secret: Path
+    cosk: Path
+    nat_port: int = 0
+    remembrance: Path | None = None
+    kek: Path | None = None
+    peer_fixed: bool = False
+
+    @property
+    def key_files(self) -> tuple[tuple[str, Path, int], ...]:
+        """Its secrets: directive, path, bytes."""
+        kek = () if self.kek is None else (("kek", self.kek, 32),)
+        return (("cathedral_secret", self.secret, 32), ("cathedral_cosk", self.cosk, 64), *kek)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class TunnelConfig:
     """One tunnel, as its file describes it. Everything in it has been checked.
@@ -119,10 +163,29 @@ class TunnelConfig:
     shroud: bool = False
     profile: ProfileName = ProfileName.CURRENT
     encapsulation: Path | None = None
+    cathedral: CathedralConfig | None = None
     lines: Mapping[str, int] = dataclasses.field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )
     """Where each directive stands, for messages: by name, or ``route NET`` and ``run PROCESS``."""
+
+    @property
+    def key_files(self) -> tuple[tuple[str, Path, int], ...]:
+        """The files with secrets: directive, path, bytes."""
+        masking = () if self.encapsulation is None else (("encapsulation", self.encapsulation, 32),)
+        client = () if self.cathedral is None else self.cathedral.key_files
+        return (("secret", self.secret, 32), *masking, *client)
+
+    @property
+    def written_files(self) -> tuple[tuple[str, Path], ...]:
+        """The files that the keeper replaces: directive and path."""
+        client = self.cathedral
+        if client is None:
+            return ()
+        secret = () if client.kek is None else (("secret", self.secret),)
+        if client.remembrance is None:
+            return secret
+        return (*secret, ("cathedral_remembrance", client.remembrance))
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -8,10 +8,11 @@ its leniency (hexadecimal numbers are read as by C's ``scanf``) they follow it.
 from __future__ import annotations
 
 import re
+import socket
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from chancel.daemon.config_lines import quoted
-from chancel.daemon.config_types import Network
+from chancel.daemon.config_types import Network, Place
 from chancel.wire.types import Address
 
 MAX_WORD_CHARS = 31
@@ -19,6 +20,9 @@ MAX_WORD_CHARS = 31
 
 _HEX = re.compile(r"([+-]?)(?:0[xX])?([0-9a-fA-F]+)")
 _WORD = re.compile(r"[A-Za-z0-9-]+")
+_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_MAX_NAME_CHARS = 253
+_NUMBERS_ONLY = re.compile(r"[0-9.]+")
 _DECIMAL = re.compile(r"[0-9]{1,10}")
 _WIDEST = (1 << 64) - 1
 
@@ -92,6 +96,25 @@ def address(text: str) -> Address:
     if not colon:
         raise Refused(f"{quoted(text)} has no port (expected ip:port, or [ip]:port)")
     return Address(parsed, decimal(port, 0, 0xFFFF) if port else 0)
+
+
+def place(text: str) -> Place:
+    """``host:port``: a name or an IPv4 address, and a port's number or the name of its service."""
+    host, colon, port = text.partition(":")
+    if not colon or not host or not port:
+        raise Refused(f"{quoted(text)} is incomplete (expected HOST:PORT)")
+    if _NUMBERS_ONLY.fullmatch(host):
+        host = str(ipv4(host))
+    elif not _NAME.fullmatch(host) or len(host) > _MAX_NAME_CHARS:
+        raise Refused(f"{quoted(host)} is no name (expected that of a host, or an IPv4 address)")
+    return Place(host, _service(port) if not port.isdigit() else decimal(port, 1, 0xFFFF))
+
+
+def _service(name: str) -> int:
+    try:
+        return socket.getservbyname(name, "udp")
+    except (OSError, UnicodeError, ValueError):
+        raise Refused(f"port {quoted(name)} is unknown (expected 1 to 65535)") from None
 
 
 def interface(text: str) -> IPv4Interface:

@@ -16,13 +16,16 @@ from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
     NO_IP,
+    NOWHERE,
+    TROUBLES,
     BlessRecord,
     ConfessRecord,
     HeavenTxRecord,
     KeeperRecord,
     current_peer,
 )
-from chancel.daemon.settings import TunnelSettings
+from chancel.daemon.run import unpack_address
+from chancel.daemon.settings import CathedralSettings, TunnelSettings
 from chancel.daemon.topology import ROLE
 from chancel.daemon.view import View
 from chancel.protocol.behaviour import CHANCEL
@@ -53,8 +56,8 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         "tunnel6": str(settings.tunnel6) if settings.tunnel6 else None,
         "networks": [str(network) for network in settings.networks],
         "peer": str(peer) if peer else None,
-        "path": _path(peer, settings.peer),
-        "path_since_s": age(confess.moved_at, now),
+        "path": _path(peer, settings, keeper),
+        "path_since_s": age(keeper.target_at or confess.moved_at, now),
         "path_proved_s": age(max(confess.peer_at, keeper.peer_at), now),
         "mtu": view.heaven_rx.mtu or settings.mtu,
         "mtu_configured": settings.mtu,
@@ -64,6 +67,7 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         "rx": _direction(confess, confess.alive_at, _receive_limit_s(settings.mode), now),
         "post_quantum": _kind(settings.mode) if view.bless.spi or confess.spi else None,
         "exchange": _exchange(keeper, now),
+        "cathedral": settings.cathedral and _cathedral(settings.cathedral, keeper, now),
         "clock_skew_s": None if math.isnan(keeper.skew_s) else keeper.skew_s,
         "last_heartbeat_s": age(view.heaven_tx.heartbeat_at, now),
         "traffic": _traffic(view),
@@ -166,7 +170,38 @@ def _drops_by_process(mode: Mode, view: View, now: float) -> Answer:
     }
 
 
-def _path(peer: Address | None, configured: Address | None) -> str:
+def _path(peer: Address | None, settings: TunnelSettings, keeper: KeeperRecord) -> str:
     if peer is None:
         return "unknown"
-    return "configured" if peer == configured else "learned"
+    if peer == settings.peer:
+        return "configured"
+    if keeper.target == NOWHERE:
+        return "learned"
+    return "direct" if keeper.direct else "relay"
+
+
+def _cathedral(settings: CathedralSettings, keeper: KeeperRecord, now: float) -> Answer:
+    """``answers_always``: whether a cathedral that lives is never silent for long, even while the
+    peer is unknown to it.
+    """
+    return {
+        "address": _address(keeper.cathedral),
+        "known": keeper.cathedrals,
+        "since_s": age(keeper.cathedral_at, now),
+        "heard_s": age(keeper.cathedral_heard_at, now),
+        "silent_s": age(keeper.cathedral_silent_at, now),
+        "answers_always": bool(settings.remembrance),
+        "peer_announced_s": age(keeper.announced_at, now),
+        "candidate": _address(keeper.candidate),
+        "nat_detection": settings.nat_port != 0,
+        "wants_ambry": bool(settings.kek),
+        "generation": f"{keeper.generation:08x}" if keeper.generation else None,
+        "ambry_s": age(keeper.ambry_at, now),
+        "clock_skew_s": None if math.isnan(keeper.cathedral_skew_s) else keeper.cathedral_skew_s,
+        "trouble": TROUBLES[keeper.trouble] or None,
+        "trouble_s": age(keeper.trouble_at, now),
+    }
+
+
+def _address(packed: bytes) -> str | None:
+    return None if packed == NOWHERE else str(unpack_address(packed))

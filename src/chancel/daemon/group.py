@@ -21,7 +21,7 @@ from chancel.daemon.child import Make
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
-from chancel.daemon.records import HeavenRxRecord
+from chancel.daemon.records import HeavenRxRecord, KeeperRecord
 from chancel.daemon.sandbox import Plan, Sandbox
 from chancel.daemon.sandbox_watch import Watch
 from chancel.daemon.topology import GUARDIAN, End, Topology, Wiring
@@ -97,8 +97,8 @@ class Child:
 
 
 class Group:
-    """All children. Those that read ``bell`` and ``mtu_board`` find them here too, and the filters
-    of the processes and the guardian in ``programs``.
+    """All children. Who reads ``bell``, ``mtu_board`` and ``keeper_board`` finds them here too, and
+    the filters of the processes and the guardian in ``programs``.
 
     ``watch`` has something to hear in the sandbox's mode ``log`` alone. Nothing here waits any
     longer once ``signals`` is readable.
@@ -138,6 +138,11 @@ class Group:
         self.mtu_board = (
             BoardReader(wiring.boards["heaven-rx"], HeavenRxRecord)
             if "heaven-rx" in wiring.boards
+            else None
+        )
+        self.keeper_board = (
+            BoardReader(wiring.boards["keeper"], KeeperRecord)
+            if "keeper" in wiring.boards
             else None
         )
         _close_for_good(wiring)

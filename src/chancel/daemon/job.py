@@ -33,14 +33,14 @@ class Job:
     own_network: bool = False
     report: int | None = None
 
-    def start(self) -> NoReturn:
-        """Become the daemon. Never returns; raises OSError."""
+    def start(self, program: str = "chancel.daemon") -> NoReturn:
+        """Become the daemon, or another program for such jobs. Never returns; raises OSError."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if self.report is not None:
             os.set_inheritable(self.report, True)
         # -P: nothing is imported from the directory that we happen to be in.
-        command = [sys.executable, "-P", "-m", "chancel.daemon", self.to_json()]
+        command = [sys.executable, "-P", "-m", program, self.to_json()]
         os.execv(sys.executable, command)  # noqa: S606 - ourselves
 
     def to_json(self) -> str:

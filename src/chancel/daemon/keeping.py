@@ -6,16 +6,21 @@ process for isn't there: a pilgrim has no lane of offers that come, a shrine non
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from chancel.crypto.system import SystemSuite
 from chancel.daemon import masks
+from chancel.daemon.cathedral_client import CathedralClient
 from chancel.daemon.exchange_log import tell
 from chancel.daemon.lane import LaneReader
+from chancel.daemon.peers import Peers
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import (
@@ -23,6 +28,7 @@ from chancel.daemon.records import (
     EXCHANGE_STATES,
     NOWHERE,
     ConfessRecord,
+    HeavenTxRecord,
     KeeperRecord,
     current_peer,
 )
@@ -35,25 +41,58 @@ from chancel.protocol.events import (
     ExchangeStarted,
     OfferReceived,
     OffersSent,
+    PeerRestarted,
     PeerUnresponsive,
     ReceiveKeyInstalled,
+    SecretUnavailable,
     SendKeyInstalled,
 )
+from chancel.protocol.exchange import Exchange
 from chancel.protocol.keeper import Keeper, Mode
-from chancel.protocol.messages import Command, EraseKeys, InstallMask, InstallSendKey, ReceiveReport
+from chancel.protocol.messages import (
+    Command,
+    EraseKeys,
+    InstallCathedralMask,
+    InstallMask,
+    InstallSendKey,
+    ReceiveReport,
+)
 from chancel.protocol.tfc import Tfc
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.drop import Drop
+from chancel.wire.types import Address
 
 MakeMachine = Callable[[TunnelSettings, SystemSuite, SecretSource, float, float], Keeper]
 """Makes the machine of one tunnel: with its settings, the source of its secret, now and wall."""
 
+GUESS_S = 30.0
+"""For how long a peer of unknown address is sought where it was in an earlier run. After that time
+a peer that lives has noticed the silence, and calls (protocol section 7.4)."""
+
 
 class _Tunnel:
-    def __init__(self, settings: TunnelSettings, suite: SystemSuite, make: MakeMachine) -> None:
-        now = time.monotonic()
+    def __init__(
+        self, settings: TunnelSettings, suite: SystemSuite, make: MakeMachine, peers: Peers
+    ) -> None:
+        now, wall = time.monotonic(), time.time()
         self.settings = settings
+        self.peers = peers
+        self.guess_until = now + GUESS_S if peers.kept else now
         secret, self.mask_keys = masks.sources(settings, suite, now)
-        self.machine = make(settings, suite, secret, now, time.time())
+        self.machine = make(settings, suite, secret, now, wall)
+        self.client: CathedralClient | None = None
+        if settings.cathedral is not None:
+            assert isinstance(self.machine, Exchange), "only tunnels have cathedrals"
+            self.client = CathedralClient(
+                settings,
+                settings.cathedral,
+                suite,
+                self.machine,
+                peers,
+                self._secret_changed,
+                now,
+                wall,
+            )
         profile = settings.protocol
         # Key offers are of one size anyway, and a shrine insists on it.
         filled = (
@@ -72,32 +111,50 @@ class _Tunnel:
         self.forgotten_at = 0.0
         self.peer = NOWHERE
         self.peer_at = 0.0
+        self.target = settings.peer
+        """Where traffic goes."""
+        self.machine.path_known(bool(self.offers_to(now)), now)  # or it never wants to be woken
 
     def snapshot(self) -> tuple[KeeperRecord, Counter[Drop]]:
         """The board's entry."""
         skew_s = self.machine.clock_skew_s
         state = "paused" if self.paused else self.machine.state.value
         record = KeeperRecord(
-            EXCHANGE_STATES.index(state),
-            self.reason,
-            self.completed,
-            self.completed_at,
-            math.nan if skew_s is None else skew_s,
-            self.forgotten_at,
-            self.peer_at,
-            self.peer,
-            self.trying_since,
-            self.offers,
+            state=EXCHANGE_STATES.index(state),
+            reason=self.reason,
+            completed=self.completed,
+            completed_at=self.completed_at,
+            skew_s=math.nan if skew_s is None else skew_s,
+            forgotten_at=self.forgotten_at,
+            peer_at=self.peer_at,
+            peer=self.peer,
+            trying_since=self.trying_since,
+            offers=self.offers,
         )
-        return record, self.machine.drops
+        if self.client is None:
+            return record, self.machine.drops
+        record = dataclasses.replace(record, **self.client.fields())
+        return record, self.machine.drops + self.client.drops
 
     def wake_at(self) -> float | None:
-        """When the machine or the mask wants to be woken."""
+        """When the machine, the mask or the client wants to be woken."""
         mask_at = self.mask_keys.wake_at() if self.mask_keys else None
-        return earliest(self.machine.wake_at(), mask_at)
+        client_at = self.client.wake_at() if self.client else None
+        return earliest(self.machine.wake_at(), mask_at, client_at)
 
-    def hear(self, confess: ConfessRecord | None, now: float) -> None:
-        """Take what confess has seen."""
+    def receive(self, offer: bytes, source: Address, now: float, wall: float) -> None:
+        """Take one untrusted offer, the peer's or a cathedral's."""
+        if self.client is not None and offer.startswith(CATHEDRAL.magic):
+            self.client.receive(offer, source, now, wall)
+        else:
+            self.machine.receive(offer, source, now, wall)
+
+    def hear(
+        self, confess: ConfessRecord | None, heaven_tx: HeavenTxRecord | None, now: float
+    ) -> None:
+        """Take what confess and heaven-tx have seen."""
+        if self.client is not None:
+            self.client.hear(confess, heaven_tx, now)
         if confess:
             self.machine.report(
                 ReceiveReport(
@@ -105,24 +162,43 @@ class _Tunnel:
                 ),
                 now,
             )
-        peer = current_peer(self.settings.peer, confess, self.snapshot()[0])
-        self.machine.path_known(peer is not None, now)
+        self.target = current_peer(self.settings.peer, confess, self.snapshot()[0])
+        if self.client is None and self.target is not None and self.settings.peer is None:
+            self.peers.keep(self.target)
+        self.machine.path_known(bool(self.offers_to(now)), now)
+
+    def offers_to(self, now: float) -> tuple[Address | None, ...]:
+        """Where offers go; ``None`` stands for wherever traffic goes."""
+        if self.client is not None:
+            return self.client.offers_to(now)
+        if self.target is not None:
+            return (None,)
+        return self.peers.kept if now < self.guess_until else ()
 
     def wake(self, now: float) -> list[Command]:
         """Let the machine, and the mask's key, go on; returns what others have to carry out."""
         if self.mask_keys is not None:
             self.mask_keys.wake(now)
-        self.machine.wake(now, time.time())
+        wall = time.time()
+        self.machine.wake(now, wall)
+        commands = self.machine.commands()
+        towards_cathedrals: list[InstallCathedralMask] = []
+        if self.client is not None:
+            self.client.keys_changed(commands, now)
+            towards_cathedrals = self.client.wake(now, wall)
         mask = [] if self.mask_keys is None else self.mask_keys.commands()
-        return [*mask, *self.machine.commands()]
+        return [*mask, *towards_cathedrals, *commands]
 
-    def note_events(self, now: float, trace: Callable[[Event], None] | None) -> bool:
+    def note_events(self, now: float, trace: Callable[[Any], None] | None) -> bool:
         """Log what happened; whether the board's entry changed because of it."""
         changed = False
+        if self.client is not None:
+            self.client.note_events(now, trace)
+            changed = self.client.is_urgent()
         while (event := self._next_event()) is not None:
             if trace is not None:
                 trace(event)
-            if isinstance(event, OffersSent | OfferReceived):
+            if isinstance(event, OffersSent | OfferReceived) or self._is_expected(event):
                 continue
             tell(self.settings.instance, event, now)
             changed = True
@@ -138,8 +214,10 @@ class _Tunnel:
                     self._completed(now)
                 case ReceiveKeyInstalled() if self.settings.mode is Mode.SHRINE:
                     self._completed(now)
-                case PeerUnresponsive() if self.settings.peer is None:
-                    self.forgotten_at = now
+                case PeerUnresponsive():
+                    self._forget_peer(now)
+                case PeerRestarted() if self.client is not None:
+                    self.client.peer_restarted(now)
         return changed
 
     def note_peer(self) -> bool:
@@ -147,10 +225,32 @@ class _Tunnel:
         seen = self.machine.peer_seen()
         if seen is None:
             return False
+        if self.client is not None:
+            self.client.observe(seen.address, seen.at)
         peer = pack_address(seen.address)
         moved = peer != self.peer
         self.peer, self.peer_at = peer, seen.at
         return moved
+
+    def _is_expected(self, event: Event) -> bool:
+        """Whether it only says that there is no secret before the first ambry."""
+        return (
+            isinstance(event, SecretUnavailable)
+            and self.client is not None
+            and self.client.awaits_ambry
+            and not Path(self.settings.secret).exists()
+        )
+
+    def _forget_peer(self, now: float) -> None:
+        if self.settings.peer is None:
+            self.forgotten_at = now
+        if self.client is not None:
+            self.client.give_up(now)
+
+    def _secret_changed(self) -> None:
+        """An ambry brought another secret: the mask's key is derived from it."""
+        if self.mask_keys is not None:
+            self.mask_keys.look(time.monotonic())
 
     def _next_event(self) -> Event | None:
         event = self.machine.next_event()
@@ -177,18 +277,19 @@ class KeeperDuty:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         process.loop.add(self._bell, self._look)
+        process.hear = self._heed
         if "keeper" in process.readers:
             lane = process.readers["keeper"]
             process.loop.add(lane, partial(self._receive, lane))
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
-        del fds
-        entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite, self._machine)
+        peers = Peers(fds[0] if fds else None, settings.instance)
+        entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite, self._machine, peers)
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
         self._publisher.remove(tunnel)
-        del self._tunnels[tunnel]
+        self._tunnels.pop(tunnel).peers.close()
 
     def wake_at(self) -> float | None:
         return earliest(
@@ -202,8 +303,26 @@ class KeeperDuty:
                 self._advance(tunnel, entry, now)
         self._publisher.flush(now)
 
+    def _heed(self, message: dict[str, Any], fds: list[int]) -> None:
+        """The guardian says what it learnt of the world."""
+        del fds
+        now = time.monotonic()
+        match message:
+            case {"cathedrals": addresses, "tunnel": tunnel}:
+                entry = self._tunnels[tunnel]
+                if entry.client is not None:
+                    entry.client.resolved([Address(*each) for each in addresses], now)
+                    self._advance(tunnel, entry, now)
+            case {"network": "changed"}:
+                for tunnel, entry in self._tunnels.items():
+                    if entry.client is not None:
+                        entry.client.network_changed(now)
+                        self._advance(tunnel, entry, now)
+            case _:
+                raise ValueError(f"the guardian said {message!r}")
+
     def _look(self) -> None:
-        """confess rang: a key is in use, or the peer is elsewhere."""
+        """Somebody rang: a key is in use, the peer is elsewhere, or it acknowledged a probe."""
         self._bell.quiet()
         now = time.monotonic()
         for tunnel, entry in self._tunnels.items():
@@ -220,7 +339,7 @@ class KeeperDuty:
             if entry is None:
                 continue  # removed while its last offer was on the way
             offer = bytes(batch.memory[run.offset : run.end])  # the writer can change its own
-            entry.machine.receive(offer, unpack_address(run.source), now, wall)
+            entry.receive(offer, unpack_address(run.source), now, wall)
             touched[run.tunnel] = entry
         lane.release(batch)
         for tunnel, entry in touched.items():
@@ -232,7 +351,8 @@ class KeeperDuty:
         trace = self._process.trace
         entry.machine.traced = trace is not None
         moved = entry.note_peer()
-        entry.hear(self._process.record("confess", tunnel), now)
+        heaven_tx = None if entry.client is None else self._process.record("heaven-tx", tunnel)
+        entry.hear(self._process.record("confess", tunnel), heaven_tx, now)
         for command in entry.wake(now):
             for name in _takers(command):
                 if name in self._links:
@@ -240,27 +360,34 @@ class KeeperDuty:
         changed = entry.note_events(now, None if trace is None else partial(trace.event, tunnel))
         if moved or changed:
             self._publisher.now(tunnel)
-        self._send(tunnel, entry, entry.machine.datagrams())
+        offers = entry.machine.datagrams()
+        if offers:
+            entry.offers += len(offers)
+            self._publisher.later(tunnel)
+        for to in entry.offers_to(now):
+            self._send(tunnel, entry, offers, to)
+        if entry.client is not None:
+            for offer, address in entry.client.datagrams():
+                self._send(tunnel, entry, [offer], address)
 
-    def _send(self, tunnel: int, entry: _Tunnel, offers: list[bytes]) -> None:
-        """Hand offers, which have one size, to purgatory-tx."""
+    def _send(self, tunnel: int, entry: _Tunnel, offers: list[bytes], to: Address | None) -> None:
+        """Hand offers, which have one size, to purgatory-tx; ``None``: for wherever the peer is."""
         if not offers or self._out is None:
             return
-        entry.offers += len(offers)
-        self._publisher.later(tunnel)
         if entry.tfc is not None:
             offers = [entry.tfc.fill_offer(offer, self._suite) for offer in offers]
         _, memory = self._out.wait_slot()
         data = b"".join(offers)
         memory[: len(data)] = data
         size = len(offers[0])
-        self._out.send([Run(tunnel, 0, len(offers), size, size, 0)])
+        packed = NOWHERE if to is None else pack_address(to)
+        self._out.send([Run(tunnel, 0, len(offers), size, size, 0, packed)])
 
 
 def _takers(command: Command) -> tuple[str, ...]:
     """The links on which a command goes out, in a mode that has them."""
     match command:
-        case InstallMask():
+        case InstallMask() | InstallCathedralMask():
             return "send-mask", "receive-mask"
         case InstallSendKey():
             return ("send-keys",)

@@ -19,10 +19,12 @@ from chancel.daemon.lies import NeighbourLied
 from chancel.errors import LinkClosed
 from chancel.protocol.messages import Command, decode, encode
 
-MAX_MESSAGE_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 160 * 1024
+"""The settings of a tunnel with the longest paths and as many networks as there may be."""
+
 MAX_DESCRIPTORS = 4
 
-_MAX_COMMAND_BYTES = 256
+_MAX_COMMAND_BYTES = 512
 
 _TUNNEL = struct.Struct("!H")
 

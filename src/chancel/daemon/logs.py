@@ -21,6 +21,9 @@ from chancel.daemon.topology import GUARDIAN
 
 LOGGER = "chancel"
 
+DEBUG = "CHANCEL_DEBUG"
+"""In the environment of whoever wants to read more than what changes: a cathedral's counters."""
+
 _syslog: Syslog | None = None
 
 
@@ -45,7 +48,7 @@ def setup(duty: str) -> None:
     """Log as ``duty`` from now on."""
     logger = logging.getLogger(LOGGER)
     logger.handlers[:] = [_handler()]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG if os.environ.get(DEBUG) else logging.INFO)
     logger.propagate = False
     logging.raiseExceptions = False  # a reader of our output that is gone is no reason to end
     rename(duty)

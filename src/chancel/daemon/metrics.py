@@ -7,13 +7,13 @@ this page, and the usual library costs each group 14 MB and 50 ms at start for w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from chancel import __version__
 from chancel.daemon.health import state
 
-PATHS = ("configured", "learned", "relay", "unknown")
+PATHS = ("configured", "learned", "direct", "relay", "unknown")
 
 _SYSTEM_CALLS = (
     ("purgatory-tx", "tx", "datagrams", "datagram_calls"),
@@ -42,41 +42,54 @@ class Sample(NamedTuple):
     value: float | None
 
 
-def _gauge(name: str, help_: str) -> Family:
+def gauge(name: str, help_: str) -> Family:
+    """A metric that goes up and down."""
     return Family(f"chancel_{name}", "gauge", help_)
 
 
-def _counter(name: str, help_: str) -> Family:
+def counter(name: str, help_: str) -> Family:
+    """A metric that only grows."""
     return Family(f"chancel_{name}_total", "counter", help_)
 
 
-BUILD = _gauge("build_info", "The release that runs; always 1.")
-STARTED = _gauge("start_time_seconds", "When the group started, in Unix time.")
-WAKEUPS = _counter("wakeups", "How often a process woke up.")
-UP = _gauge("tunnel_up", "1 with keys and a packet of the peer in the last 120 seconds.")
-PATH = _gauge("peer_path", "1 for the kind of path that is in use.")
-PATH_AGE = _gauge("path_age_seconds", "Since the peer is at its present address.")
-HEARD = _gauge("last_authentic_packet_age_seconds", "Since the peer was last heard.")
-HANDSHAKE = _gauge("handshake_age_seconds", "Since the last key exchange was completed.")
-HANDSHAKES = _counter("handshakes", "Key exchanges completed.")
-TRYING = _gauge("handshake_trying_seconds", "For how long a sending key is being sought.")
-KEY_AGE = _gauge("key_age_seconds", "Age of the key in use.")
-KEY_EXPIRY = _gauge("key_expiry_seconds", "Until the key in use is thrown away.")
-PACKETS = _counter("packets", "Inner packets read from and written to the device.")
-BYTES = _counter("bytes", "Bytes of inner packets.")
-DATAGRAMS = _counter("datagrams", "UDP datagrams sent and received.")
-DATAGRAM_BYTES = _counter("datagram_bytes", "Bytes of UDP payload.")
-DROPS = _counter("dropped_packets", "Packets dropped, by process and reason.")
-BATCHES = _counter("batches", "System calls that moved packets.")
-BATCH_SIZE = _gauge("batch_packets_mean", "Packets for each of those calls, since the start.")
-SKEW = _gauge("clock_skew_seconds", "The peer's wall clock minus ours.")
-MTU = _gauge("mtu_bytes", "MTU of the tunnel device.")
+BUILD = gauge("build_info", "The release that runs; always 1.")
+STARTED = gauge("start_time_seconds", "When the group started, in Unix time.")
+WAKEUPS = counter("wakeups", "How often a process woke up.")
+UP = gauge("tunnel_up", "1 with keys and a packet of the peer in the last 120 seconds.")
+PATH = gauge("peer_path", "1 for the kind of path that is in use.")
+PATH_AGE = gauge("path_age_seconds", "Since the peer is at its present address.")
+HEARD = gauge("last_authentic_packet_age_seconds", "Since the peer was last heard.")
+HANDSHAKE = gauge("handshake_age_seconds", "Since the last key exchange was completed.")
+HANDSHAKES = counter("handshakes", "Key exchanges completed.")
+TRYING = gauge("handshake_trying_seconds", "For how long a sending key is being sought.")
+KEY_AGE = gauge("key_age_seconds", "Age of the key in use.")
+KEY_EXPIRY = gauge("key_expiry_seconds", "Until the key in use is thrown away.")
+PACKETS = counter("packets", "Inner packets read from and written to the device.")
+BYTES = counter("bytes", "Bytes of inner packets.")
+DATAGRAMS = counter("datagrams", "UDP datagrams sent and received.")
+DATAGRAM_BYTES = counter("datagram_bytes", "Bytes of UDP payload.")
+DROPS = counter("dropped_packets", "Packets dropped, by process and reason.")
+BATCHES = counter("batches", "System calls that moved packets.")
+BATCH_SIZE = gauge("batch_packets_mean", "Packets for each of those calls, since the start.")
+SKEW = gauge("clock_skew_seconds", "The peer's wall clock minus ours.")
+CATHEDRAL_HEARD = gauge("cathedral_answer_age_seconds", "Since the cathedral was last heard.")
+CATHEDRAL_SILENT = gauge("cathedral_silent", "1 while the cathedral owes an answer.")
+CATHEDRALS = gauge("cathedrals", "Cathedrals that are known.")
+CATHEDRAL_SKEW = gauge("cathedral_clock_skew_seconds", "The cathedral's wall clock minus ours.")
+PEER_TOLD = gauge("peer_announcement_age_seconds", "Since the cathedral told of the peer.")
+AMBRY_AGE = gauge("ambry_age_seconds", "Since the secret in use came as an ambry.")
+MTU = gauge("mtu_bytes", "MTU of the tunnel device.")
 
 
 def exposition(answer: dict[str, Any]) -> bytes:
+    """The metrics of tunnels as text."""
+    return text_of(_samples(answer))
+
+
+def text_of(samples: Iterable[Sample]) -> bytes:
     """The text format, version 0.0.4."""
     by_family: dict[Family, list[str]] = {}
-    for sample in _samples(answer):
+    for sample in samples:
         if sample.value is not None:
             by_family.setdefault(sample.family, []).append(_line(sample))
     text = []
@@ -97,19 +110,24 @@ def _escaped(value: str) -> str:
 
 
 def _samples(answer: dict[str, Any]) -> Iterator[Sample]:
-    group = answer["group"]
-    yield Sample(BUILD, {"version": __version__}, 1)
-    yield Sample(STARTED, {}, group["started_wall"])
-    for process, wakeups in sorted(group["wakeups"].items()):
-        yield Sample(WAKEUPS, {"process": process}, wakeups["count"])
+    yield from group_samples(answer["group"])
     for tunnel in answer["tunnels"]:
         labels = {"tunnel": tunnel["instance"]}
         yield from _peer(tunnel, labels)
+        yield from _cathedral(tunnel, labels)
         yield from _keys(tunnel, labels)
         yield from _traffic(tunnel["traffic"], labels)
         for process, reasons in sorted(tunnel["drops_by_process"].items()):
             for reason, drop in sorted(reasons.items()):
                 yield Sample(DROPS, labels | {"process": process, "reason": reason}, drop["count"])
+
+
+def group_samples(group: dict[str, Any]) -> Iterator[Sample]:
+    """What every group has, whatever it carries."""
+    yield Sample(BUILD, {"version": __version__}, 1)
+    yield Sample(STARTED, {}, group["started_wall"])
+    for process, wakeups in sorted(group["wakeups"].items()):
+        yield Sample(WAKEUPS, {"process": process}, wakeups["count"])
 
 
 def _peer(tunnel: Tunnel, labels: Labels) -> Iterator[Sample]:
@@ -120,6 +138,18 @@ def _peer(tunnel: Tunnel, labels: Labels) -> Iterator[Sample]:
     yield Sample(HEARD, labels, tunnel["rx"]["last_s"])
     yield Sample(SKEW, labels, tunnel["clock_skew_s"])
     yield Sample(MTU, labels, tunnel["mtu"])
+
+
+def _cathedral(tunnel: Tunnel, labels: Labels) -> Iterator[Sample]:
+    cathedral = tunnel.get("cathedral")
+    if cathedral is None:
+        return
+    yield Sample(CATHEDRALS, labels, cathedral["known"])
+    yield Sample(CATHEDRAL_HEARD, labels, cathedral["heard_s"])
+    yield Sample(CATHEDRAL_SILENT, labels, int(cathedral["silent_s"] is not None))
+    yield Sample(CATHEDRAL_SKEW, labels, cathedral["clock_skew_s"])
+    yield Sample(PEER_TOLD, labels, cathedral["peer_announced_s"])
+    yield Sample(AMBRY_AGE, labels, cathedral["ambry_s"])
 
 
 def _keys(tunnel: Tunnel, labels: Labels) -> Iterator[Sample]:

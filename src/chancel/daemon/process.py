@@ -73,6 +73,8 @@ class Process:
         }
         self.hear: Callable[[dict[str, Any], list[int]], None] = _puzzled
         """What else the guardian says; control alone is told more than orders."""
+        self.read_settings: Callable[[dict[str, Any]], Any] = TunnelSettings.from_json
+        """What becomes of the settings in an order; those of a cathedral are no tunnel's."""
         self.trace: Trace | None = None
         """What tells of everything this process does, while somebody wants to know."""
         self._next = {lane: topology.lanes[lane].reader for lane in self.writers}
@@ -114,7 +116,7 @@ class Process:
             return
         match message["do"]:
             case "add":
-                settings = TunnelSettings.from_json(message["settings"])
+                settings = self.read_settings(message["settings"])
                 self._names[message["tunnel"]] = settings.instance
                 duty.add(message["tunnel"], settings, fds)
             case "remove":

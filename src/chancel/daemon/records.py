@@ -15,13 +15,23 @@ from typing import ClassVar, Self
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.run import pack_address, unpack_address
 from chancel.protocol.events import Reason
+from chancel.protocol.registration_events import Key
 from chancel.protocol.states import State
+from chancel.wire.drop import Drop
 from chancel.wire.types import Address
 
 _END_OF_TIME_S = 2.0**40
 """No machine runs for so long."""
 
 _LARGEST_MTU = 0xFFFF
+
+AMBRY_REFUSALS = (
+    Drop.AMBRY_BAD_TAG,
+    Drop.AMBRY_EXPIRED,
+    Drop.AMBRY_TUNNEL,
+    Drop.AMBRY_REPEATED,
+)
+"""Why an ambry may be of no use."""
 
 NOWHERE = bytes(18)
 """No address, packed."""
@@ -119,10 +129,11 @@ class PurgatoryRecord(Record):
 class ConfessRecord(Record):
     """confess: the receiving key in use and where the last authentic packet came from.
 
-    ``moved_at``: when the first of those came from there.
+    ``moved_at``: when the first of those came from there. ``other`` is the source before that, and
+    ``other_at`` when the last packet came from there: a peer with a cathedral may have two.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQddd18sd")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IQQddd18sdd18s")
 
     spi: int = 0
     packets: int = 0
@@ -132,6 +143,8 @@ class ConfessRecord(Record):
     peer_at: float = 0.0
     peer: bytes = NOWHERE
     moved_at: float = 0.0
+    other_at: float = 0.0
+    other: bytes = NOWHERE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,12 +179,26 @@ class KeeperRecord(Record):
     fell silent). ``skew_s`` is the peer's clock minus ours, NaN while unknown. ``trying_since``:
     when the present search for a sending key began, 0.0 when there is none; ``offers``: how many
     were sent in it.
+
+    ``target``: where to send, and ``target_at`` since when, for tunnels in which that isn't simply
+    where the last authentic packet came from: those with a cathedral, and those that try an
+    address of an earlier run. ``direct``: the target is the peer itself, and proved.
+    ``candidate``: where the peer may be as well; ``heartbeats`` and ``probes`` count what
+    heaven-rx has to send there, probes of ``probe_size``.
+
+    ``cathedral``: the one in use, of ``cathedrals`` that are known; ``cathedral_at``: since when,
+    ``cathedral_heard_at``: when it was last heard, ``cathedral_silent_at``: since when it owes an
+    answer, 0.0 when it doesn't. ``announced_at``: when it last said where the peer is.
+    ``cathedral_skew_s`` is its clock minus ours. ``generation`` is that of the ambry in use, 0 for
+    none, since ``ambry_at``. ``trouble`` is an index into ``TROUBLES``, ``trouble_at`` when it was
+    last met.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIdddd18sdI")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIIdddd18sdI18sdI18sIII18sIddddddId")
 
     state: int = 0
     reason: int = 0
+    trouble: int = 0
     completed: int = 0
     completed_at: float = 0.0
     skew_s: float = float("nan")
@@ -180,6 +207,23 @@ class KeeperRecord(Record):
     peer: bytes = NOWHERE
     trying_since: float = 0.0
     offers: int = 0
+    target: bytes = NOWHERE
+    target_at: float = 0.0
+    direct: int = 0
+    candidate: bytes = NOWHERE
+    heartbeats: int = 0
+    probes: int = 0
+    probe_size: int = 0
+    cathedral: bytes = NOWHERE
+    cathedrals: int = 0
+    cathedral_at: float = 0.0
+    cathedral_heard_at: float = 0.0
+    cathedral_silent_at: float = 0.0
+    announced_at: float = 0.0
+    cathedral_skew_s: float = float("nan")
+    ambry_at: float = 0.0
+    generation: int = 0
+    trouble_at: float = 0.0
 
     def possible(self) -> bool:
         return (
@@ -187,6 +231,9 @@ class KeeperRecord(Record):
             and self.state < len(EXCHANGE_STATES)
             and self.reason < len(EXCHANGE_REASONS)
             and not math.isinf(self.skew_s)
+            and not math.isinf(self.cathedral_skew_s)
+            and self.trouble < len(TROUBLES)
+            and self.probe_size <= _LARGEST_MTU
         )
 
 
@@ -195,16 +242,34 @@ EXCHANGE_REASONS = ("", *(reason.value for reason in Reason))
 """The words behind a chapel record's numbers."""
 
 
+def unreadable(key: Key) -> str:
+    """The word for a key that can't be read."""
+    return f"{key.name.lower()}-unreadable"
+
+
+TROUBLES = (
+    "",
+    *map(unreadable, Key),
+    *(str(reason) for reason in AMBRY_REFUSALS),
+    "ambry-not-kept",
+    "remembrance-not-kept",
+)
+"""What a tunnel's dealings with cathedrals may suffer from."""
+
+
 def current_peer(
     configured: Address | None,
     confess: ConfessRecord | None,
     chapel: KeeperRecord | None,
 ) -> Address | None:
-    """Where to send: the newest address an authentic packet came from, else the configured one.
+    """Where to send: the newest address an authentic packet came from, else the configured one; in
+    a tunnel with a cathedral what the keeper has decided.
 
     Traffic is authenticated in confess and offers in chapel, so each has an opinion; the newer
     counts (protocol section 10).
     """
+    if chapel and chapel.target != NOWHERE:
+        return unpack_address(chapel.target)
     forgotten_at = chapel.forgotten_at if chapel else 0.0
     seen = [
         (record.peer_at, record.peer)
@@ -215,10 +280,12 @@ def current_peer(
 
 
 __all__ = [
+    "AMBRY_REFUSALS",
     "EXCHANGE_REASONS",
     "EXCHANGE_STATES",
     "NOWHERE",
     "NO_IP",
+    "TROUBLES",
     "BlessRecord",
     "ConfessRecord",
     "HeavenRxRecord",
@@ -228,4 +295,5 @@ __all__ = [
     "Record",
     "current_peer",
     "pack_address",
+    "unreadable",
 ]

@@ -24,12 +24,17 @@ MAX_PACKET_BYTES = 2048
 """The largest packet a run may hold; above the 1522 of the wire, below what would overflow."""
 
 
+TO_CANDIDATE = b"\xff" * 18
+"""In place of a source: this run goes to where the peer may be, not to where it surely is."""
+
+
 class Run(NamedTuple):
     """``packets`` packets of ``size`` bytes, the last of ``last``, from ``offset`` in the slot.
 
     ``next`` is the traffic tail's next byte (0x00 inner packet, 0xfc grace) on the plaintext side
     and 0 elsewhere. ``source`` is the packed source address of datagrams from the network
-    (:func:`pack_address`), all zero elsewhere.
+    (:func:`pack_address`); of offers on their way out it is where they go, unless that is the
+    peer's address; of graces :data:`TO_CANDIDATE`; and all zero elsewhere.
     """
 
     tunnel: int

@@ -21,10 +21,12 @@ from chancel.daemon.config_types import KEEPER, TunnelConfig
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_filter import Program
 from chancel.daemon.topology import WIRED_FROM, End
-from chancel.errors import ConfigError
 
 DESCRIPTORS = 1024
 """What the numbers of the wiring need; the usual soft limit."""
+
+READERS = frozenset({*KEEPER.values(), "cathedral"})
+"""Processes that read files while they serve: secrets, and a cathedral's settings."""
 
 log = logging.getLogger("chancel.daemon")
 
@@ -46,26 +48,43 @@ class Plan(NamedTuple):
     """The version in force; 0 for none."""
     secrets: tuple[str, ...]
     """Directories with secrets, which the keeper alone may read."""
+    replaced: tuple[str, ...] = ()
+    """Directories in which it replaces files, in any mode."""
 
     def in_force(self) -> dict[str, Any]:
         """What ``chancel status`` shows."""
         return {"sandbox": str(self.mode), "landlock": self.landlock}
 
     def check(self, config: TunnelConfig) -> None:
-        """Refuse a tunnel whose secrets the running keeper can't read. Raises ConfigError."""
+        """Refuse a tunnel whose secrets the running keeper can't read, or whose files it can't
+        replace. Raises ConfigError.
+        """
         beyond = {*_directories([config])} - {*self.secrets}
         if self.landlock and beyond:
-            raise ConfigError(
-                str(config.file),
-                None,
+            raise config.refusal(
                 "secret",
                 f"{min(beyond)} is closed to the group that runs"
                 f" (expected a file in {' or '.join(self.secrets)}; or run a group of its own)",
             )
+        is_limited = self.landlock or (self.mode is Sandbox.ON and not self.replaced)
+        for directive, path in config.written_files if is_limited else ():
+            directory = os.path.realpath(path.parent)
+            if directory not in self.replaced:
+                raise config.refusal(
+                    directive,
+                    f"the group that runs can't replace files in {directory}"
+                    " (expected a group of its own)",
+                )
 
 
 def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     """See what the machine has, before the fork. Raises :class:`MachineError`."""
+    plan = prepare_reading(mode, _directories(configs))
+    return plan._replace(replaced=_replaced(configs))
+
+
+def prepare_reading(mode: Sandbox, directories: Sequence[str]) -> Plan:
+    """As :func:`prepare`; the keeper may read below these directories, and nowhere else."""
     _allow_descriptors()
     if mode is Sandbox.OFF:
         log.warning("no sandbox: processes keep all system calls and files of their users")
@@ -76,7 +95,7 @@ def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     version = landlock.abi()
     if not version:
         log.warning("this kernel has no Landlock: files are closed by system call filters alone")
-    return Plan(mode, version, _directories(configs))
+    return Plan(mode, version, tuple(directories))
 
 
 def programs(plan: Plan, ends: Mapping[str, Mapping[End, Sequence[int]]]) -> dict[str, Program]:
@@ -86,7 +105,10 @@ def programs(plan: Plan, ends: Mapping[str, Mapping[End, Sequence[int]]]) -> dic
     """
     if plan.mode is Sandbox.OFF:
         return {}
-    return sandbox_compiler.programs(ends, report=plan.mode is Sandbox.LOG)
+    replacing = KEEPER.values() if plan.replaced else ()
+    return sandbox_compiler.programs(
+        ends, report=plan.mode is Sandbox.LOG, replacing=tuple(replacing)
+    )
 
 
 def seal(name: str, program: Program | None, plan: Plan, listen: Callable[[int], None]) -> None:
@@ -100,22 +122,28 @@ def seal(name: str, program: Program | None, plan: Plan, listen: Callable[[int],
     if not report:
         _seal_imports()
     if plan.landlock:
-        readable = plan.secrets if name in KEEPER.values() else ()
-        for missing in landlock.restrict(plan.landlock, readable):
+        readable = plan.secrets if name in READERS else ()
+        replaced = plan.replaced if name in KEEPER.values() else ()
+        for missing in landlock.restrict(plan.landlock, readable, replaced):
             log.warning("directory of secrets can't be opened path=%s", missing)
     listener = sandbox_filter.load(program, report=report)
     if listener is not None:
         listen(listener)
 
 
-def confine_guardian(plan: Plan, program: Program | None) -> None:
-    """What the guardian gives up once the group runs. Raises OSError.
+GUARDIANS_RIGHTS = frozenset(
+    {linux.CAP_NET_ADMIN, linux.CAP_NET_BIND_SERVICE, linux.CAP_CHOWN, linux.CAP_KILL}
+)
+"""What adding a tunnel needs (devices, addresses, sockets, their owners), and CAP_KILL: without it
+neither the guardian nor its death could end processes of other users."""
 
-    It keeps what adding a tunnel needs (devices, addresses, sockets, their owners) and CAP_KILL:
-    without it neither it nor its death could end processes of other users.
-    """
-    kept = {linux.CAP_NET_ADMIN, linux.CAP_NET_BIND_SERVICE, linux.CAP_CHOWN, linux.CAP_KILL}
-    if not os.access(device_tun.CLONE_DEVICE, os.R_OK | os.W_OK):
+
+def confine_guardian(
+    plan: Plan, program: Program | None, rights: frozenset[int] = GUARDIANS_RIGHTS
+) -> None:
+    """What the guardian gives up once the group runs: all but these ``rights``. Raises OSError."""
+    kept = set(rights)
+    if linux.CAP_NET_ADMIN in kept and not os.access(device_tun.CLONE_DEVICE, os.R_OK | os.W_OK):
         kept |= {linux.CAP_NET_RAW, linux.CAP_SYS_ADMIN}  # veth pairs, one end in another network
     linux.keep_capabilities(kept)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
@@ -141,7 +169,13 @@ def _seal_imports() -> None:
 
 def _directories(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:
     """Where the secrets of some tunnels are. A file may be replaced, so they are directories."""
-    files = [file for each in configs for file in (each.secret, each.encapsulation) if file]
+    files = [file for each in configs for _directive, file, _size in each.key_files]
+    return tuple(sorted({os.path.realpath(file.parent) for file in files}))
+
+
+def _replaced(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:
+    """Where the files are that the keeper replaces."""
+    files = [file for each in configs for _directive, file in each.written_files]
     return tuple(sorted({os.path.realpath(file.parent) for file in files}))
 
 

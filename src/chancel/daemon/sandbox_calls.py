@@ -47,12 +47,15 @@ _ALL = 0xFFFF_FFFF_FFFF_FFFF
 _INT = 0xFFFF_FFFF
 _O_WRITING = 0o3 | 0o100 | 0o1000 | 0o2000 | 0o20_000_000
 """O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND, __O_TMPFILE."""
+_O_NEW = 0o100 | 0o200
+"""O_CREAT and O_EXCL: nothing that exists is opened."""
 _FIONBIO = 0x5421
 
 NOT_EXECUTABLE = Test(2, mmap.PROT_EXEC, 0, "not executable")
 ANONYMOUS = Test(4, _INT, _INT, "no file")
 TO_NOBODY = Test(4, _ALL, 0, "without an address")
 FOR_READING = Test(2, _O_WRITING, 0, "for reading")
+A_NEW_FILE = Test(2, _O_NEW, _O_NEW, "a new file")
 NONBLOCKING = Test(1, _INT, _FIONBIO, "FIONBIO")
 
 EVERYBODY = (
@@ -104,6 +107,19 @@ _READING_SECRETS = (
 )
 """Only below the directories that Landlock leaves open."""
 
+REPLACING_FILES = (
+    Call("openat", tests=(A_NEW_FILE,)),
+    Call("write", (End.ARRIVED,)),
+    Call("fsync", (End.ARRIVED,)),
+    Call("rename"),
+    Call("renameat"),
+    Call("renameat2"),
+    Call("unlink"),
+    Call("unlinkat"),
+)
+"""For a keeper whose tunnels have secrets from ambries, or a remembrance; by Landlock only in their
+directories."""
+
 DUTIES: dict[str, tuple[Call, ...]] = {
     "bless": (),
     "confess": (),
@@ -118,9 +134,21 @@ DUTIES: dict[str, tuple[Call, ...]] = {
         Call("sendmsg", (End.ARRIVED,)),
         Call("sendto", (End.ARRIVED,)),
     ),
-    "chapel": _READING_SECRETS,
+    "chapel": (
+        *_READING_SECRETS,
+        Call("pread64", (End.ARRIVED,)),  # the peer's last addresses
+        Call("pwrite64", (End.ARRIVED,)),
+    ),
     "pilgrim": _READING_SECRETS,
     "shrine": _READING_SECRETS,
+    "cathedral": (
+        *_READING_SECRETS,
+        Call("lstat"),
+        Call("getsockopt", (End.ARRIVED,)),
+        Call("recvmsg", (End.ARRIVED,)),
+        Call("sendmsg", (End.ARRIVED,)),
+        Call("sendto", (End.ARRIVED,)),
+    ),
     "control": (
         Call("getsockopt", (End.ARRIVED,)),
         Call("accept4", (End.ARRIVED,)),
@@ -167,7 +195,12 @@ GUARDIAN_KILLED = (
 list of what it never needs, instead of one of what it does."""
 
 
-def refused_to(duty: str) -> tuple[str, ...]:
+def allowed_to(duty: str, *, replaces_files: bool = False) -> tuple[Call, ...]:
+    """The calls that the process with this duty may make."""
+    return (*EVERYBODY, *DUTIES[duty], *(REPLACING_FILES if replaces_files else ()))
+
+
+def refused_to(duty: str, *, replaces_files: bool = False) -> tuple[str, ...]:
     """The calls that the process with this duty is refused."""
-    own = {call.name for call in (*EVERYBODY, *DUTIES[duty])}
+    own = {call.name for call in allowed_to(duty, replaces_files=replaces_files)}
     return tuple(name for name in REFUSED if name not in own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NoReturn
 
 from chancel.daemon import sandbox_filter
@@ -21,17 +21,21 @@ log = logging.getLogger("chancel.daemon")
 
 
 def programs(
-    ends: Mapping[str, Mapping[End, Iterable[int]]], *, report: bool
+    ends: Mapping[str, Mapping[End, Iterable[int]]],
+    *,
+    report: bool,
+    replacing: Collection[str] = (),
 ) -> dict[str, Program]:
     """The filters of the processes with these ends, and that of the guardian.
 
-    Raises :class:`MachineError` where there is no libseccomp, or a kernel without filters.
+    Those of the processes ``replacing`` may replace files. Raises :class:`MachineError` where there
+    is no libseccomp, or a kernel without filters.
     """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _run(ends, writing, report=report)
+        _run(ends, writing, report=report, replacing=replacing)
     os.close(writing)
     with open(reading) as file:
         text = file.read()
@@ -44,7 +48,11 @@ def programs(
 
 
 def _run(
-    ends: Mapping[str, Mapping[End, Iterable[int]]], writing: int, *, report: bool
+    ends: Mapping[str, Mapping[End, Iterable[int]]],
+    writing: int,
+    *,
+    report: bool,
+    replacing: Collection[str],
 ) -> NoReturn:
     status = 1
     try:
@@ -52,7 +60,9 @@ def _run(
         try:
             sandbox_filter.check_kernel()
             made = {
-                name: sandbox_filter.for_duty(name, own, report=report)
+                name: sandbox_filter.for_duty(
+                    name, own, report=report, replaces_files=name in replacing
+                )
                 for name, own in ends.items()
             }
             made[GUARDIAN] = sandbox_filter.for_guardian()

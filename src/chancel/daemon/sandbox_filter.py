@@ -17,11 +17,10 @@ from chancel import console
 from chancel.daemon import linux
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_calls import (
-    DUTIES,
-    EVERYBODY,
     GUARDIAN_KILLED,
     HANDING_OVER,
     Call,
+    allowed_to,
     refused_to,
 )
 from chancel.daemon.topology import WIRED_FROM, End
@@ -76,18 +75,25 @@ def check_kernel() -> None:
         ) from error
 
 
-def for_duty(name: str, ends: Mapping[End, Iterable[int]], *, report: bool = False) -> Program:
+def for_duty(
+    name: str,
+    ends: Mapping[End, Iterable[int]],
+    *,
+    report: bool = False,
+    replaces_files: bool = False,
+) -> Program:
     """Compile the filter of the process with duty ``name``, whose descriptors are ``ends``.
 
     ``report``: whatever isn't allowed is put to a listener (:func:`load` returns it) instead.
     """
     library = load_library()
     filtering = library.SyscallFilter(library.NOTIFY if report else library.KILL_PROCESS)
-    for call in (*EVERYBODY, *DUTIES[name], *((HANDING_OVER,) if report else ())):
+    allowed = allowed_to(name, replaces_files=replaces_files)
+    for call in (*allowed, *((HANDING_OVER,) if report else ())):
         for rule in _arguments(call, ends):
             filtering.add_rule(library.ALLOW, call.name, *rule)
     if not report:
-        for refused in refused_to(name):
+        for refused in refused_to(name, replaces_files=replaces_files):
             filtering.add_rule(library.ERRNO(errno.EPERM), refused)
     return compiled(filtering)
 

@@ -8,9 +8,39 @@ from typing import Any
 
 from chancel.daemon.config_types import Mode, Network, ProfileName
 from chancel.protocol.profile import CURRENT, V0_9, Profile
+from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.types import Address, FlockId, Flocks
 
 PROFILES = {ProfileName.CURRENT: CURRENT, ProfileName.LEGACY: V0_9}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CathedralSettings:
+    """How a tunnel deals with cathedrals (``config_types.CathedralConfig``); paths are empty for
+    none.
+
+    ``addresses`` are those known from the start, in the order of the file; names that have to be
+    looked up first are told of later.
+    """
+
+    addresses: tuple[Address, ...]
+    identity: CathedralId
+    secret: str
+    cosk: str
+    nat_port: int = 0
+    remembrance: str = ""
+    kek: str = ""
+    peer_fixed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CathedralSettings:
+        """Inverse of :meth:`to_json`."""
+        addresses = tuple(Address(*address) for address in data["addresses"])
+        return cls(**data | {"addresses": addresses})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +76,7 @@ class TunnelSettings:
     shroud: bool = False
     profile: ProfileName = ProfileName.CURRENT
     encapsulation: str = ""
+    cathedral: CathedralSettings | None = None
 
     @property
     def protocol(self) -> Profile:
@@ -83,6 +114,7 @@ class TunnelSettings:
             "shroud": self.shroud,
             "profile": self.profile,
             "encapsulation": self.encapsulation,
+            "cathedral": self.cathedral and self.cathedral.to_json(),
         }
 
     @classmethod
@@ -111,4 +143,5 @@ class TunnelSettings:
             shroud=data["shroud"],
             profile=ProfileName(data["profile"]),
             encapsulation=data["encapsulation"],
+            cathedral=CathedralSettings.from_json(data["cathedral"]) if data["cathedral"] else None,
         )

@@ -131,12 +131,13 @@ _BOARDS = {
     "heaven-tx": BoardSpec(
         "heaven-tx",
         HeavenTxRecord,
-        ("control", "heaven-rx"),  # probes to acknowledge, acknowledgements
+        ("control", "heaven-rx", "chapel"),  # probes to acknowledge, acknowledgements
     ),
     "keeper": BoardSpec(
         ROLE,
         KeeperRecord,
-        ("control", "purgatory-tx", "heaven-rx", "confess"),  # the peer's address
+        # the peer's address; for the guardian, whether a cathedral's name has to be looked up
+        ("control", "purgatory-tx", "heaven-rx", "confess", GUARDIAN),
     ),
 }
 
@@ -144,7 +145,7 @@ _RINGS = {
     "heaven-rx": (GUARDIAN, "purgatory-tx"),
     "bless": ("heaven-rx",),
     "confess": (ROLE, "purgatory-tx", "heaven-rx"),
-    "heaven-tx": ("heaven-rx",),
+    "heaven-tx": ("heaven-rx", "chapel"),
     ROLE: ("purgatory-tx", "heaven-rx"),
 }
 
@@ -153,7 +154,8 @@ _RINGS = {
 class Topology:
     """The tables of one mode."""
 
-    mode: Mode
+    keeper: str
+    """The process that reads secrets and makes keys."""
     duties: tuple[str, ...]
     """In the order in which they are started (that of the reference)."""
     add_order: tuple[str, ...]
@@ -164,11 +166,6 @@ class Topology:
     boards: dict[str, BoardSpec]
     rings: dict[str, tuple[str, ...]]
     """Whose bells a process rings after a change on its board that cannot wait."""
-
-    @property
-    def keeper(self) -> str:
-        """The process that reads secrets and makes keys."""
-        return KEEPER[self.mode]
 
 
 @functools.cache
@@ -195,7 +192,7 @@ def of(mode: Mode) -> Topology:
         for board, spec in _BOARDS.items()
     }
     return Topology(
-        mode=mode,
+        keeper=KEEPER[mode],
         duties=duties,
         add_order=names(_ADD_ORDER),
         lanes={lane: spec for lane, spec in lanes.items() if {*spec[:2]} <= members},

@@ -31,7 +31,7 @@ from chancel.daemon.records import (
     Record,
 )
 from chancel.daemon.run import Run, unpack_address
-from chancel.protocol.events import Event
+from chancel.protocol.session_types import SessionEvent
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_GRACE
 from chancel.wire.types import Address
@@ -87,7 +87,7 @@ class Trace:
                 line["graces"] = line.get("graces", 0) + run.packets
         self._write(list(lines.values()))
 
-    def event(self, tunnel: int, event: Event) -> None:
+    def event(self, tunnel: int, event: SessionEvent) -> None:
         """Something that the protocol did."""
         fields = {
             field.name: _plain(field.name, getattr(event, field.name))
@@ -165,6 +165,9 @@ _WATCHED: dict[type[Record], tuple[_Watched, ...]] = {
     KeeperRecord: (
         _Watched("state", "exchange", EXCHANGE_STATES.__getitem__),
         _Watched("peer", "peer", _peer),
+        _Watched("target", "target", _peer),
+        _Watched("candidate", "candidate", _peer),
+        _Watched("cathedral", "cathedral", _peer),
     ),
 }
 

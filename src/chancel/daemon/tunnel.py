@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import socket
 from pathlib import Path
 from typing import Any
 
-from chancel.daemon import ctl_socket, places, udp
-from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon import ctl_socket, peers, places, udp
+from chancel.daemon.config_types import CathedralConfig, Mode, TunnelConfig
 from chancel.daemon.device_setup import SetUp
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
 from chancel.daemon.pidfile import PidFile
-from chancel.daemon.settings import PROFILES, TunnelSettings
+from chancel.daemon.settings import PROFILES, CathedralSettings, TunnelSettings
 from chancel.daemon.udp import UdpSocket
 from chancel.wire.types import Address
+
+log = logging.getLogger("chancel.daemon")
 
 
 @dataclasses.dataclass(slots=True)
@@ -34,6 +37,7 @@ class Tunnel:
     pidfile: PidFile | None
     mtu: int
     local: Address
+    peers: int | None
     _descriptors: contextlib.ExitStack
     _files: contextlib.ExitStack
 
@@ -87,6 +91,7 @@ class Tunnel:
             pidfile=pidfile,
             mtu=config.mtu,
             local=Address(*bound.socket.getsockname()[:2]),
+            peers=_open_peers(config, runtime_dir, files, descriptors),
             _descriptors=descriptors,
             _files=files,
         )
@@ -116,6 +121,7 @@ class Tunnel:
             shroud=self.config.shroud,
             profile=self.config.profile,
             encapsulation=str(self.config.encapsulation or ""),
+            cathedral=_cathedral(self.config.cathedral),
         )
 
     def about(self) -> dict[str, Any]:
@@ -144,6 +150,8 @@ class Tunnel:
             case "control":
                 sockets = [self.ctl] if self.status is None else [self.ctl, self.status]
                 return [end.fileno() for end in sockets]
+            case "chapel":
+                return [] if self.peers is None else [self.peers]
             case _:
                 return []
 
@@ -176,3 +184,46 @@ class Tunnel:
         self._descriptors.close()
         self.interface.wait_gone()
         self._files.close()
+
+
+def _open_peers(
+    config: TunnelConfig,
+    runtime_dir: Path,
+    files: contextlib.ExitStack,
+    descriptors: contextlib.ExitStack,
+) -> int | None:
+    """The file for the last addresses of a peer that has none in the configuration: beside what an
+    ambry or a cathedral brings, if anything, as that stays when the machine goes down.
+    """
+    if config.mode is not Mode.TUNNEL or (config.peer and not config.cathedral):
+        return None
+    beside = [path.parent for _directive, path in config.written_files]
+    for directory in (*beside[:1], runtime_dir):
+        path = peers.path_of(directory, config.instance)
+        try:
+            fd = peers.open_file(path)
+        except OSError as error:
+            problem = error
+        else:
+            files.callback(peers.remove_unused, path)
+            descriptors.callback(os.close, fd)
+            return fd
+    log.warning("peer's address won't be kept tunnel=%s error=%s", config.instance, problem)
+    return None
+
+
+def _cathedral(config: CathedralConfig | None) -> CathedralSettings | None:
+    """Names are looked up once the tunnel is there: that may take long, or fail for now."""
+    if config is None:
+        return None
+    addresses = [place.address for place in config.places]
+    return CathedralSettings(
+        addresses=tuple(address for address in addresses if address is not None),
+        identity=config.identity,
+        secret=str(config.secret),
+        cosk=str(config.cosk),
+        nat_port=config.nat_port,
+        remembrance=str(config.remembrance or ""),
+        kek=str(config.kek or ""),
+        peer_fixed=config.peer_fixed,
+    )

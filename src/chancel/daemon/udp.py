@@ -33,18 +33,19 @@ class UdpSocket(NamedTuple):
     gro: bool
 
 
-def open_udp(local: Address, *, offload: bool) -> UdpSocket:
+def open_udp(local: Address, *, offload: bool, buffer_bytes: int = BUFFER_BYTES) -> UdpSocket:
     """Bind to ``local`` (port 0: any free one). Raises :class:`MachineError`.
 
-    An IPv6 socket bound to any address takes IPv4 as well.
+    The kernel's buffers are of ``buffer_bytes`` each, as far as the machine allows. An IPv6 socket
+    bound to any address takes IPv4 as well.
     """
     try:
         udp = _never_fragmenting(local)
     except OSError as error:
         raise MachineError(_refusal(local, error)) from error
     try:
-        _grow(udp, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
-        _grow(udp, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
+        _grow(udp, socket.SO_RCVBUF, _SO_RCVBUFFORCE, buffer_bytes)
+        _grow(udp, socket.SO_SNDBUF, _SO_SNDBUFFORCE, buffer_bytes)
         udp.bind(local)
     except OSError as error:
         udp.close()
@@ -71,10 +72,10 @@ def _never_fragmenting(local: Address) -> socket.socket:
     return udp
 
 
-def _grow(udp: socket.socket, option: int, forced: int) -> None:
-    udp.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+def _grow(udp: socket.socket, option: int, forced: int, size: int) -> None:
+    udp.setsockopt(socket.SOL_SOCKET, option, size)
     with contextlib.suppress(PermissionError):  # beyond the machine's limit only as its root
-        udp.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+        udp.setsockopt(socket.SOL_SOCKET, forced, size)
 
 
 def _enable(udp: socket.socket, option: int, value: int) -> bool:

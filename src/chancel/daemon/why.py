@@ -9,30 +9,29 @@ last before it is told, and what happened long ago isn't: each drop says when it
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from chancel.daemon import why_cathedral
 from chancel.daemon.durations import ago, duration
+from chancel.daemon.why_facts import (
+    CLOCK_TOLERANCE_S,
+    KEEPERS,
+    LASTING_S,
+    SEVERAL,
+    SILENCE_S,
+    Finding,
+    Rule,
+    Tunnel,
+    hears,
+    offer_came,
+    recent,
+    rejected,
+)
 from chancel.wire.drop import Drop
 
-LASTING_S = 5.0
-"""An exchange that takes longer has a reason: with both ends there it takes a second."""
-
-SILENCE_S = 40.0
-"""Heartbeats come every 15 seconds, so two of them are missing."""
-
-RECENT_S = 90.0
-"""A drop that is older says nothing about now. Longer than the pause after failed exchanges."""
-
-SEVERAL = 3
-"""Packets; one alone may have been anybody's."""
-
-CLOCK_TOLERANCE_S = 10.0
-"""Protocol section 7.3."""
 ANNOUNCEMENT_TOLERANCE_S = 1750.0
 """The same for a pilgrim's announcements (section 12.4)."""
-
-_KEEPERS = ("chapel", "pilgrim", "shrine")
 
 _SEND_ERRORS = {
     "ENETUNREACH": ("this machine has no route to {peer}", "connect it, or add a route"),
@@ -54,16 +53,6 @@ _SEND_ERRORS = {
 }
 """Errors that last, in words; what isn't here passes by itself."""
 
-Tunnel = dict[str, Any]
-
-
-class Finding(NamedTuple):
-    """Something that is wrong: a word for programs, a sentence, and what a person can do."""
-
-    code: str
-    says: str
-    do: str
-
 
 class Explanation(NamedTuple):
     """One tunnel: where its peer is, what was tried, what is wrong (the cause first)."""
@@ -71,9 +60,6 @@ class Explanation(NamedTuple):
     path: str
     tried: tuple[str, ...]
     findings: tuple[Finding, ...]
-
-
-Rule = Callable[[Tunnel], Finding | None]
 
 
 def explain(tunnel: Tunnel) -> Explanation:
@@ -108,6 +94,7 @@ def _tried(tunnel: Tunnel) -> Iterator[str]:
             f"{exchange['completed']} key exchanges completed,"
             f" the last {ago(exchange['completed_s'])}"
         )
+    yield from why_cathedral.tried(tunnel)
     yield (
         f"{received['datagrams']} datagrams came, the last authentic offer"
         f" {ago(exchange['offer_received_s'])}, the last authentic packet"
@@ -119,7 +106,10 @@ def _tried(tunnel: Tunnel) -> Iterator[str]:
 
 
 def _secret(tunnel: Tunnel) -> Finding | None:
-    if not _recent(tunnel, _KEEPERS, Drop.NO_SECRET):
+    cathedral = tunnel.get("cathedral")
+    if cathedral is not None and cathedral["wants_ambry"] and cathedral["generation"] is None:
+        return None  # it has yet to come
+    if not recent(tunnel, KEEPERS, Drop.NO_SECRET):
         return None
     return Finding(
         "secret-unreadable",
@@ -129,7 +119,7 @@ def _secret(tunnel: Tunnel) -> Finding | None:
 
 
 def _device_down(tunnel: Tunnel) -> Finding | None:
-    if _recent(tunnel, ("heaven-tx",), Drop.DEVICE_WRITE_FAILED) < SEVERAL:
+    if recent(tunnel, ("heaven-tx",), Drop.DEVICE_WRITE_FAILED) < SEVERAL:
         return None
     device = tunnel["device"]
     return Finding(
@@ -141,16 +131,16 @@ def _device_down(tunnel: Tunnel) -> Finding | None:
 
 def _cannot_send(tunnel: Tunnel) -> Finding | None:
     words = _SEND_ERRORS.get(tunnel["send_error"] or "")
-    if words is None or _hears(tunnel):
+    if words is None or hears(tunnel):
         return None
-    if not _recent(tunnel, ("purgatory-tx",), Drop.SEND_FAILED, within_s=SILENCE_S):
+    if not recent(tunnel, ("purgatory-tx",), Drop.SEND_FAILED, within_s=SILENCE_S):
         return None
     says, do = (each.format(peer=tunnel["peer"], local=tunnel["local"]) for each in words)
     return Finding("cannot-send", f"{says} ({tunnel['send_error']})", do)
 
 
 def _peer_unknown(tunnel: Tunnel) -> Finding | None:
-    if tunnel["peer"] is not None or _hears(tunnel) or _rejected(tunnel) >= SEVERAL:
+    if tunnel["peer"] is not None or hears(tunnel) or rejected(tunnel) >= SEVERAL:
         return None
     return Finding(
         "peer-unknown",
@@ -165,9 +155,9 @@ def _clock(tunnel: Tunnel) -> Finding | None:
     skew_s = tunnel["clock_skew_s"]
     one_way = tunnel["mode"] == "shrine"
     tolerance_s = ANNOUNCEMENT_TOLERANCE_S if one_way else CLOCK_TOLERANCE_S
-    if skew_s is None or abs(skew_s) <= tolerance_s or _hears(tunnel):
+    if skew_s is None or abs(skew_s) <= tolerance_s or hears(tunnel):
         return None
-    if not _recent(tunnel, _KEEPERS, Drop.OFFER_TIME):
+    if not recent(tunnel, KEEPERS, Drop.OFFER_TIME):
         return None
     side = "behind" if skew_s > 0 else "ahead of"
     return Finding(
@@ -180,9 +170,9 @@ def _clock(tunnel: Tunnel) -> Finding | None:
 
 
 def _wrong_secret(tunnel: Tunnel) -> Finding | None:
-    if _hears(tunnel) or _offer_came(tunnel):
+    if hears(tunnel) or offer_came(tunnel):
         return None
-    if _recent(tunnel, _KEEPERS, Drop.OFFER_BAD_TAG) < SEVERAL:
+    if recent(tunnel, KEEPERS, Drop.OFFER_BAD_TAG) < SEVERAL:
         return None
     return Finding(
         "wrong-secret",
@@ -193,9 +183,9 @@ def _wrong_secret(tunnel: Tunnel) -> Finding | None:
 
 def _not_opened(tunnel: Tunnel) -> Finding | None:
     """The peer has to call, and all that comes is something else."""
-    if tunnel["mode"] != "tunnel" or tunnel["peer"] is not None or _hears(tunnel):
+    if tunnel["mode"] != "tunnel" or tunnel["peer"] is not None or hears(tunnel):
         return None
-    if _offer_came(tunnel) or _rejected(tunnel) < SEVERAL:
+    if offer_came(tunnel) or rejected(tunnel) < SEVERAL:
         return None
     return Finding(
         "not-understood",
@@ -209,14 +199,22 @@ def _not_opened(tunnel: Tunnel) -> Finding | None:
 def _no_answer(tunnel: Tunnel) -> Finding | None:
     exchange = tunnel["exchange"]
     trying_s = exchange["trying_s"]
-    if trying_s is None or trying_s < LASTING_S or _hears(tunnel) or _offer_came(tunnel):
+    if trying_s is None or trying_s < LASTING_S or hears(tunnel) or offer_came(tunnel):
         return None
-    sent = f"{exchange['offers_sent']} offers sent to {tunnel['peer']} in {duration(trying_s)}"
-    if _rejected(tunnel):
+    way = "through the cathedral" if tunnel["path"] == "relay" else f"to {tunnel['peer']}"
+    sent = f"{exchange['offers_sent']} offers sent {way} in {duration(trying_s)}"
+    if rejected(tunnel):
         return Finding(
             "not-understood",
             f"{sent}; what arrives here is not understood",
             "both ends need the same secret, and the same shroud, profile and mode lines",
+        )
+    if tunnel["path"] == "relay":
+        return Finding(
+            "no-answer",
+            f"no answer: {sent}, and nothing came back",
+            "check that the peer runs, with the same secret or a kek of the same flock, and what"
+            " its own status --why says",
         )
     port = str(tunnel["peer"]).rpartition(":")[2]
     return Finding(
@@ -230,9 +228,9 @@ def _no_answer(tunnel: Tunnel) -> Finding | None:
 def _one_sided(tunnel: Tunnel) -> Finding | None:
     """The peer's offers come, and no answer to ours does."""
     trying_s = tunnel["exchange"]["trying_s"]
-    if trying_s is None or trying_s < 2 * LASTING_S or not _offer_came(tunnel):
+    if trying_s is None or trying_s < 2 * LASTING_S or not offer_came(tunnel):
         return None
-    if tunnel["tx"]["spi"] is not None and _hears(tunnel):
+    if tunnel["tx"]["spi"] is not None and hears(tunnel):
         return None  # a rekey that takes its time harms nobody
     return Finding(
         "not-heard",
@@ -244,9 +242,9 @@ def _one_sided(tunnel: Tunnel) -> Finding | None:
 
 def _no_traffic(tunnel: Tunnel) -> Finding | None:
     age_s, last_s = tunnel["tx"]["age_s"], tunnel["rx"]["last_s"]
-    if tunnel["mode"] != "tunnel" or age_s is None or age_s < 2 * LASTING_S or _hears(tunnel):
+    if tunnel["mode"] != "tunnel" or age_s is None or age_s < 2 * LASTING_S or hears(tunnel):
         return None
-    refused = _recent(tunnel, ("confess",), Drop.BAD_TAG, Drop.UNKNOWN_SPI, Drop.FLOCK_MISMATCH)
+    refused = recent(tunnel, ("confess",), Drop.BAD_TAG, Drop.UNKNOWN_SPI, Drop.FLOCK_MISMATCH)
     return Finding(
         "no-traffic",
         f"keys were agreed {ago(age_s)}, and the last authentic packet came {ago(last_s)}"
@@ -271,6 +269,7 @@ def _shrine_waits(tunnel: Tunnel) -> Finding | None:
 _CAUSES: tuple[Rule, ...] = (
     _secret,
     _cannot_send,
+    *why_cathedral.CAUSES,
     _peer_unknown,
     _clock,
     _wrong_secret,
@@ -287,7 +286,7 @@ _CAUSES: tuple[Rule, ...] = (
 
 def _filtered(tunnel: Tunnel) -> Finding | None:
     refused = tunnel["inner_refused"]
-    count = _recent(tunnel, ("heaven-tx",), Drop.INNER_ADDRESS)
+    count = recent(tunnel, ("heaven-tx",), Drop.INNER_ADDRESS)
     if refused is None or count < SEVERAL:
         return None
     networks = [ipaddress.ip_network(each) for each in tunnel["networks"]]
@@ -306,7 +305,7 @@ def _filtered(tunnel: Tunnel) -> Finding | None:
 
 
 def _protocol(tunnel: Tunnel) -> Finding | None:
-    if _recent(tunnel, ("heaven-tx",), Drop.INNER_PROTOCOL) < SEVERAL:
+    if recent(tunnel, ("heaven-tx",), Drop.INNER_PROTOCOL) < SEVERAL:
         return None
     return Finding(
         "protocol-not-carried",
@@ -318,7 +317,7 @@ def _protocol(tunnel: Tunnel) -> Finding | None:
 def _too_large(tunnel: Tunnel) -> Finding | None:
     if tunnel["mtu_discovery"]:
         return None  # then the large ones are probes
-    if _recent(tunnel, ("purgatory-tx",), Drop.SEND_TOO_LARGE) < SEVERAL:
+    if recent(tunnel, ("purgatory-tx",), Drop.SEND_TOO_LARGE) < SEVERAL:
         return None
     return Finding(
         "mtu-too-large",
@@ -328,7 +327,7 @@ def _too_large(tunnel: Tunnel) -> Finding | None:
 
 
 def _mtu_lost(tunnel: Tunnel) -> Finding | None:
-    if tunnel["mtu_lost_s"] is None or not _hears(tunnel):
+    if tunnel["mtu_lost_s"] is None or not hears(tunnel):
         return None
     return Finding(
         "mtu-unknown",
@@ -338,40 +337,14 @@ def _mtu_lost(tunnel: Tunnel) -> Finding | None:
     )
 
 
-_LOSSES: tuple[Rule, ...] = (_device_down, _filtered, _protocol, _too_large, _mtu_lost)
-
-
-def _hears(tunnel: Tunnel) -> bool:
-    """Whether authentic packets come, as heartbeats do at least. A pilgrim needs none."""
-    last_s = tunnel["rx"]["last_s"]
-    if tunnel["mode"] == "pilgrim":
-        return tunnel["tx"]["spi"] is not None and not _recent(
-            tunnel, ("purgatory-tx",), Drop.SEND_FAILED, within_s=SILENCE_S
-        )
-    return tunnel["rx"]["spi"] is not None and last_s is not None and last_s < SILENCE_S
-
-
-def _offer_came(tunnel: Tunnel) -> bool:
-    came_s = tunnel["exchange"]["offer_received_s"]
-    return came_s is not None and came_s < SILENCE_S
-
-
-def _rejected(tunnel: Tunnel) -> int:
-    """What came from the network lately and was refused there, or in the keeper."""
-    reasons = [Drop(name) for each in tunnel["drops_by_process"].values() for name in each]
-    return _recent(tunnel, ("purgatory-rx", "confess", *_KEEPERS), *reasons)
-
-
-def _recent(
-    tunnel: Tunnel, processes: tuple[str, ...], *reasons: Drop, within_s: float = RECENT_S
-) -> int:
-    """How often some processes dropped packets for those of the reasons that happened lately."""
-    return sum(
-        drop["count"]
-        for process in processes
-        for reason, drop in tunnel["drops_by_process"].get(process, {}).items()
-        if reason in reasons and drop["last_s"] is not None and drop["last_s"] <= within_s
-    )
+_LOSSES: tuple[Rule, ...] = (
+    *why_cathedral.LOSSES,
+    _device_down,
+    _filtered,
+    _protocol,
+    _too_large,
+    _mtu_lost,
+)
 
 
 def _host(address: str) -> str:

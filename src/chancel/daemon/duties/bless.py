@@ -3,7 +3,8 @@
 In: the lane from heaven-rx and keys from chapel. Out: the lane to purgatory-tx. It has no
 descriptor but these. Without a key it drops everything; it owns the packet numbers, so no nonce is
 used twice, and throws a key away at its hard limits. Packets that shall have one size (TFC) are
-filled here, where nothing passes by.
+filled here, where nothing passes by. Of what stands beside packets it hands on their sizes, and one
+mark: that graces go to where the peer may be.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from chancel.daemon.linux import untouched_memory
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import BlessRecord
-from chancel.daemon.run import MAX_PACKET_BYTES, Run
+from chancel.daemon.run import MAX_PACKET_BYTES, TO_CANDIDATE, Run
 from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.messages import EraseKeys
 from chancel.protocol.traffic import Sealer
@@ -104,7 +105,7 @@ class Bless:
             return
         now = time.monotonic()
         source = self._views_in.of(batch.slot, batch.memory)
-        for tunnel, runs in itertools.groupby(batch.runs, lambda run: run.tunnel):
+        for (tunnel, _), runs in itertools.groupby(batch.runs, _way):
             entry = self._tunnels.get(tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
@@ -131,6 +132,8 @@ class Bless:
         at = -(-self._sealed[-1].end // 16) * 16 if self._sealed else 0
         _check_fits(run, at, len(target.memory))
         out = seal_run(reservation, self._nonces, source, run, target, at)
+        if run.source == TO_CANDIDATE:  # nothing else gets past us in the clear
+            out = out._replace(source=TO_CANDIDATE)
         self._sealed.append(out)
         entry.bytes += out.end - out.offset
         self._publisher.later(run.tunnel)
@@ -156,6 +159,11 @@ class Bless:
         if self._sealed:
             self._out.send(self._sealed)
         self._target, self._sealed = None, []
+
+
+def _way(run: Run) -> tuple[int, bytes]:
+    """What packets that are filled together have to share."""
+    return run.tunnel, run.source
 
 
 def _check_fits(run: Run, at: int, room: int) -> None:

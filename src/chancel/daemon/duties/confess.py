@@ -31,18 +31,23 @@ from chancel.protocol.opening import Opener
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_INNER, TAIL_BYTES
 
+ALTERNATING_S = 1.0
+"""How often a source that comes back is news, where there is a cathedral."""
+
 log = logging.getLogger("chancel.daemon")
 
 
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
         self.instance = settings.instance
+        self.has_cathedral = settings.cathedral is not None
         self.tfc = settings.tfc
         behaviour = CHANCEL.one_way() if settings.mode is Mode.SHRINE else CHANCEL
         self.opener = Opener(settings.flocks, suite, behaviour, settings.protocol)
         self.bytes = 0
         self.peer = pack_address(settings.peer) if settings.peer else NOWHERE
-        self.peer_at = self.moved_at = 0.0
+        self.peer_at = self.moved_at = self.other_at = 0.0
+        self.other = NOWHERE
         self.seen = (0, False)
 
     def snapshot(self) -> tuple[ConfessRecord, Counter[Drop]]:
@@ -57,6 +62,8 @@ class _Tunnel:
             self.peer_at,
             self.peer,
             self.moved_at,
+            self.other_at,
+            self.other,
         )
         return record, self.opener.drops
 
@@ -67,10 +74,11 @@ class _Tunnel:
         other run: its source would become the peer's address.
         """
         moved = source != self.peer
-        if moved:
-            log.info("peer address tunnel=%s new=%s", self.instance, unpack_address(source))
         if moved or not self.peer_at:
             self.moved_at = now
+        if moved:
+            moved = self._tell_move(source, now)
+            self.other, self.other_at = self.peer, self.peer_at
         self.peer, self.peer_at = source, now
         active = self.opener.active
         seen = (active.spi, active.packets > 0) if active else (0, False)
@@ -79,6 +87,17 @@ class _Tunnel:
             self.bytes = 0
         self.seen = seen
         return moved or first
+
+    def _tell_move(self, source: bytes, now: float) -> bool:
+        """Whether others must know at once that the source is another than that of the last packet.
+
+        What a cathedral relays and what comes from the peer itself may alternate: then it is enough
+        that they hear of each now and then, and the keeper decides where the peer is.
+        """
+        if self.has_cathedral:
+            return source != self.other or now >= self.other_at + ALTERNATING_S
+        log.info("peer address tunnel=%s new=%s", self.instance, unpack_address(source))
+        return True
 
 
 class Confess:

@@ -13,8 +13,9 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from chancel.daemon.allowance import Allowance
 from chancel.daemon.ctl_server import CtlServer, Request
@@ -47,13 +48,46 @@ message."""
 log = logging.getLogger("chancel.daemon")
 
 
-class Control:
-    """The duty of control."""
+class Book(Protocol):
+    """What control knows of what the group carries; ``status.StatusBook`` is that of tunnels."""
 
-    def __init__(self, process: Process) -> None:
+    group: dict[str, Any]
+
+    def add(self, tunnel: int, settings: Any, about: dict[str, Any]) -> None:
+        """Know one more; ``about`` has what only the guardian knows of it."""
+        ...
+
+    def remove(self, tunnel: int) -> None:
+        """Forget one."""
+        ...
+
+    def ready_at(self, now: float) -> float:
+        """When rates can be told."""
+        ...
+
+    def status(self, now: float, own_wakeups: int = 0) -> dict[str, Any]:
+        """The answer to a status request."""
+        ...
+
+    def datagram(self, tunnel: int) -> bytes:
+        """The answer to the reference's tools."""
+        ...
+
+
+class Control:
+    """The duty of control. ``expose`` makes metrics of a status answer."""
+
+    def __init__(
+        self,
+        process: Process,
+        book: Book | None = None,
+        expose: Callable[[dict[str, Any]], bytes] = exposition,
+    ) -> None:
         self._loop = process.loop
         self._guardian = process.guardian
-        self._book = StatusBook(process.boards, time.monotonic())
+        now = time.monotonic()
+        self._book: Book = StatusBook(process.boards, now) if book is None else book
+        self._exposition = expose
         self._about: dict[int, dict[str, Any]] = {}
         self._sockets: dict[int, list[socket.socket]] = {}
         self._server = CtlServer(process.loop, self._serve, self._gone)
@@ -118,7 +152,7 @@ class Control:
                     self._forward(client, {"request": "add", "name": name})
                 case {"do": "remove", "instance": str(instance)} if _is_short(instance):
                     self._forward(client, {"request": "remove", "instance": instance})
-                case {"do": "trace" | "enter" | "stop" as request}:
+                case {"do": "trace" | "enter" | "reload" | "stop" as request}:
                     self._forward(client, {"request": request})
                 case _:
                     raise LocalProtocolError(
@@ -157,7 +191,7 @@ class Control:
         return self._book.status(now, self._loop.wakeups)
 
     def _expose(self) -> bytes:
-        return exposition(self._status(time.monotonic()))
+        return self._exposition(self._status(time.monotonic()))
 
     def _answer_datagram(self, tunnel: int, end: socket.socket) -> None:
         """A request of the reference's tools: 88 bytes to a client that is bound to a path."""

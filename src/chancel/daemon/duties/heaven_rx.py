@@ -2,7 +2,8 @@
 
 In: the device. Out: the lane to bless, and nothing else: a packet can't pass it by. It also makes
 the graces (heartbeats, MTU probes and acknowledgements), because they travel as packets do; the
-boards of bless, confess, chapel and heaven-tx tell it when. It holds no key.
+boards of bless, confess, chapel and heaven-tx tell it when. Those with which chapel tries an
+address of the peer are marked: they go there, not where all else goes. It holds no key.
 """
 
 from __future__ import annotations
@@ -18,11 +19,20 @@ from chancel.daemon.hot.views import SlotViews
 from chancel.daemon.linux import MachineError
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
-from chancel.daemon.records import BlessRecord, HeavenRxRecord, HeavenTxRecord, current_peer
+from chancel.daemon.records import (
+    NOWHERE,
+    BlessRecord,
+    HeavenRxRecord,
+    HeavenTxRecord,
+    KeeperRecord,
+    current_peer,
+)
+from chancel.daemon.run import TO_CANDIDATE, Run
 from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.events import MtuChanged, MtuNotFound
-from chancel.protocol.graces import Graces
+from chancel.protocol.graces import Graces, discovery_sizes
 from chancel.wire.drop import Drop
+from chancel.wire.grace import Heartbeat, MtuProbe
 from chancel.wire.traffic import NEXT_GRACE
 
 log = logging.getLogger("chancel.daemon")
@@ -42,6 +52,12 @@ class _Tunnel:
         self.peer = settings.peer
         self.keys = 0
         self.probes = self.acks = 0
+        self.tries = (0, 0)
+        self.is_trying = False
+        """Whether the peer may be elsewhere, too."""
+        self.sizes: frozenset[int] | None = None
+        if settings.cathedral is not None:
+            self.sizes = frozenset(discovery_sizes(settings.mtu, settings.protocol))
         self.heartbeat_at = self.mtu_lost_at = 0.0
 
     def snapshot(self) -> tuple[HeavenRxRecord, Counter[Drop]]:
@@ -73,8 +89,20 @@ class _Tunnel:
             self.graces.probe_received(heaven_tx.probe_size)
         if heaven_tx.acks != self.acks:
             self.acks = heaven_tx.acks
+            if self.sizes is not None and heaven_tx.ack_size not in self.sizes:
+                return  # of a probe of the path, which says nothing of the MTU
             self.graces.ack_received(heaven_tx.ack_size, now)
             self.mtu_lost_at = 0.0
+
+    def see_tries(self, keeper: KeeperRecord) -> list[bytes]:
+        """The graces to send to where the peer may be."""
+        self.is_trying = keeper.candidate not in (NOWHERE, keeper.target)
+        tries = keeper.heartbeats, keeper.probes
+        heartbeats, probes = self.tries
+        self.tries = tries
+        encode = self.settings.protocol.graces.encode
+        wanted = [] if tries[0] == heartbeats else [encode(Heartbeat())]
+        return wanted if tries[1] == probes else [*wanted, encode(MtuProbe(keeper.probe_size))]
 
 
 class HeavenRx:
@@ -169,16 +197,31 @@ class HeavenRx:
             entry.graces.path_changed(now)
         if entry.graces.safe_mtu != safe_mtu:
             self._publisher.now(tunnel)
+        if keeper:
+            self._send_marked(tunnel, entry.see_tries(keeper))
         entry.graces.wake(now)
         self._send_graces(tunnel, entry, now)
 
-    def _send_graces(self, tunnel: int, entry: _Tunnel, now: float) -> None:
-        payloads = entry.graces.payloads()
+    def _fill(self, tunnel: int, payloads: list[bytes]) -> list[Run]:
+        """Lay graces into the slot at hand."""
+        self._filling.begin(self._views.of(*self._lane.wait_slot()))
+        for payload in payloads:
+            self._filling.packet(tunnel, NEXT_GRACE, memoryview(payload))
+        return self._filling.finish()
+
+    def _send_marked(self, tunnel: int, payloads: list[bytes]) -> None:
+        """Send graces to where the peer may be."""
         if payloads:
-            self._filling.begin(self._views.of(*self._lane.wait_slot()))
-            for payload in payloads:
-                self._filling.packet(tunnel, NEXT_GRACE, memoryview(payload))
-            self._lane.send(self._filling.finish())
+            runs = self._fill(tunnel, payloads)
+            self._lane.send([run._replace(source=TO_CANDIDATE) for run in runs])
+
+    def _send_graces(self, tunnel: int, entry: _Tunnel, now: float) -> None:
+        acknowledgements = entry.graces.acknowledgements()
+        if entry.is_trying:
+            self._send_marked(tunnel, acknowledgements)  # the relay may be dead
+        payloads = [*acknowledgements, *entry.graces.payloads()]
+        if payloads:
+            self._lane.send(self._fill(tunnel, payloads))
             entry.heartbeat_at = now
             self._publisher.later(tunnel)
         while (event := entry.graces.next_event()) is not None:

@@ -1,7 +1,7 @@
 """purgatory-rx: receives ciphertext from the network.
 
 In: the UDP sockets. Out: the lane to confess (traffic) and the lane to the keeper (offers). It
-holds no key but, where datagrams are masked, that of the mask, from the keeper. It believes
+holds no key but, where datagrams are masked, those of the masks, from the keeper. It believes
 nothing: it takes masks off and tells offers from traffic. What the keeper can't take is dropped
 here, so that a flood of offers never holds up traffic.
 """
@@ -13,28 +13,26 @@ from collections import Counter
 from functools import partial
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon import masks
 from chancel.daemon.hot.masking import unwrap_run
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.receive import UdpReceiver, drain, split_offers
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.linux import untouched_memory
+from chancel.daemon.masks import Masks, is_masked
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import PurgatoryRecord
 from chancel.daemon.run import MAX_RUNS, Run
 from chancel.daemon.settings import TunnelSettings
-from chancel.protocol.masking import Mask
-from chancel.protocol.messages import InstallMask
+from chancel.protocol.messages import Command
 from chancel.wire.drop import Drop
 
 
 class _Tunnel:
-    def __init__(self, settings: TunnelSettings, fd: int) -> None:
-        self.settings = settings
+    def __init__(self, settings: TunnelSettings, fd: int, suite: SystemSuite) -> None:
+        self.has_cathedral = settings.cathedral is not None
         self.receiver = UdpReceiver(socket.socket(fileno=fd), settings.protocol.layouts)
-        self.is_masked = masks.is_masked(settings)
-        self.mask: Mask | None = None
+        self.masks = Masks(settings, suite) if is_masked(settings) else None
 
     def snapshot(self) -> tuple[PurgatoryRecord, Counter[Drop]]:
         """The board's entry."""
@@ -56,15 +54,14 @@ class PurgatoryRx:
         self._masked = SlotView(untouched_memory(self._traffic.slot_bytes))
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
-        self._early: dict[int, InstallMask] = {}
+        self._early: dict[int, list[Command]] = {}
         self._loop.add(self._masks, self._take_masks)
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
-        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0])
         self._take_masks()
-        early = self._early.pop(tunnel, None)
-        if early is not None:
-            entry.mask = masks.make_mask(settings, early, self._suite)
+        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0], self._suite)
+        for command in self._early.pop(tunnel, []):
+            _install(entry, command)
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
         self._loop.add(entry.receiver.udp, lambda: self._receive(tunnel))
 
@@ -84,37 +81,42 @@ class PurgatoryRx:
         while (received := self._masks.receive()) is not None:
             tunnel, command = received
             entry = self._tunnels.get(tunnel)
-            if not isinstance(command, InstallMask):
-                continue
             if entry is None:
-                self._early[tunnel] = command  # the keeper knows of a tunnel before we do
+                # The keeper knows of a tunnel before we do. One mask of each kind is enough.
+                early = self._early.setdefault(tunnel, [])
+                early[:] = [each for each in early if type(each) is not type(command)]
+                early.append(command)
             else:
-                entry.mask = masks.make_mask(entry.settings, command, self._suite)
+                _install(entry, command)
 
     def _receive(self, tunnel: int) -> None:
         entry = self._tunnels[tunnel]
         runs: list[Run] = []
         self._publisher.later(tunnel)
-        if not entry.is_masked:
+        if entry.masks is None:
             slot = self._slot()
             drain(entry.receiver, slot, runs, 0, tunnel)
-            self._sort(entry.receiver, slot, runs)
+            self._sort(entry, slot, runs)
             return
         drain(entry.receiver, self._masked, runs, 0, tunnel)
         # Opening may part each run in two.
-        packing = Packing(self._slot, partial(self._sort, entry.receiver), MAX_RUNS // 2)
+        packing = Packing(self._slot, partial(self._sort, entry), MAX_RUNS // 2)
         for run in runs:
-            if entry.mask is None:
+            mask = entry.masks.of(run.source)
+            if mask is None:
                 entry.receiver.drop(Drop.NO_MASK, run.packets)
             else:
-                unwrap_run(entry.mask, self._masked.memory, run, packing, entry.receiver.drop)
+                unwrap_run(mask, self._masked.memory, run, packing, entry.receiver.drop)
         packing.finish()
 
     def _slot(self) -> SlotView:
         return self._views.of(*self._traffic.wait_slot())
 
-    def _sort(self, receiver: UdpReceiver, slot: SlotView, runs: list[Run]) -> None:
-        traffic, offers = split_offers(slot, runs, receiver.offer_bytes)
+    def _sort(self, entry: _Tunnel, slot: SlotView, runs: list[Run]) -> None:
+        receiver = entry.receiver
+        traffic, offers = split_offers(
+            slot, runs, receiver.offer_bytes, cathedrals=entry.has_cathedral
+        )
         if offers:
             self._to_keeper(receiver, slot, offers)
         if traffic:
@@ -136,6 +138,11 @@ class PurgatoryRx:
             runs.append(offer._replace(offset=at))
             at += offer.size
         self._offers.send(runs)
+
+
+def _install(entry: _Tunnel, command: Command) -> None:
+    if entry.masks is not None:
+        entry.masks.install(command)
 
 
 make = PurgatoryRx

@@ -1,9 +1,10 @@
 """purgatory-tx: sends ciphertext to the network.
 
 In: the lane from bless (traffic) and the lane from the keeper (offers). Out: the UDP sockets. It
-holds no key but, where datagrams are masked, that of the mask, from the keeper; without it nothing
-leaves. The boards of confess and the keeper tell it where the peer is, that of heaven-rx how far a
-mask may let small datagrams grow.
+holds no key but, where datagrams are masked, those of the masks, from the keeper; without them
+nothing leaves. The boards of confess and the keeper tell it where the peer is, and where it may be,
+that of heaven-rx how far a mask may let small datagrams grow. Only the keeper names an address by
+itself, for an offer; what comes from bless can go to the one of the peer or the other.
 """
 
 from __future__ import annotations
@@ -11,23 +12,29 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter
+from functools import partial
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon import masks
 from chancel.daemon.config_types import MIN_MTU
 from chancel.daemon.hot.masking import wrap_run
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.send import UdpSender
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneReader
+from chancel.daemon.masks import Masks, is_masked
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
-from chancel.daemon.records import HeavenRxRecord, PurgatoryRecord, current_peer
-from chancel.daemon.run import Run
+from chancel.daemon.records import (
+    NOWHERE,
+    ConfessRecord,
+    HeavenRxRecord,
+    KeeperRecord,
+    PurgatoryRecord,
+    current_peer,
+)
+from chancel.daemon.run import TO_CANDIDATE, Run, pack_address, unpack_address
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.trace import NETWORK
-from chancel.protocol.masking import Mask
-from chancel.protocol.messages import InstallMask
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address
 
@@ -38,18 +45,19 @@ WRAPPED_BYTES = 128 * 1024
 
 
 class _Tunnel:
-    def __init__(self, settings: TunnelSettings, fd: int) -> None:
+    def __init__(self, settings: TunnelSettings, fd: int, suite: SystemSuite) -> None:
         self.settings = settings
         self.udp = socket.socket(fileno=fd)
         self.sender = UdpSender(self.udp, gso=settings.udp_gso)
         self.sender.on_gso_broken = self._gso_broken
         self.peer: Address | None = settings.peer
-        self.is_masked = masks.is_masked(settings)
-        self.mask: Mask | None = None
+        self.candidate: Address | None = None
+        self.masks = Masks(settings, suite) if is_masked(settings) else None
         self.limit = MIN_MTU if settings.mtu_discovery else settings.mtu
         """The payload that surely arrives: smaller datagrams may grow, but not up to it."""
-        self._wrapped = SlotView(memoryview(bytearray(WRAPPED_BYTES if self.is_masked else 0)))
+        self._wrapped = SlotView(memoryview(bytearray(WRAPPED_BYTES if self.masks else 0)))
         self._packing = Packing(lambda: self._wrapped, self._send_wrapped)
+        self._target: Address | None = None
 
     def snapshot(self) -> tuple[PurgatoryRecord, Counter[Drop]]:
         """The board's entry."""
@@ -62,22 +70,42 @@ class _Tunnel:
         if heaven_rx and heaven_rx.safe_mtu:
             self.limit = min(heaven_rx.safe_mtu, self.settings.mtu)
 
-    def send(self, memory: memoryview, run: Run) -> None:
-        """Send one run to where the peer is; what can't be sent is counted."""
-        if self.peer is None:
-            self.sender.drop(Drop.NO_PEER, run.packets)
-        elif not self.is_masked:
-            self.sender.send(memory, run, self.peer)
-        elif self.mask is None:
-            self.sender.drop(Drop.NO_MASK, run.packets)
+    def see_peer(self, confess: ConfessRecord | None, keeper: KeeperRecord | None) -> None:
+        """Heed where the peer is, and where it may be."""
+        self.peer = current_peer(self.settings.peer, confess, keeper)
+        if keeper and keeper.candidate != NOWHERE:
+            self.candidate = unpack_address(keeper.candidate)
         else:
-            wrap_run(self.mask, memory, run, self.limit, self._packing)
-            self._packing.finish()
+            self.candidate = None
+
+    def send_traffic(self, memory: memoryview, run: Run) -> None:
+        """Send one run of bless to where the peer is, or to where it may be."""
+        self._send(memory, run, self.candidate if run.source == TO_CANDIDATE else self.peer)
+
+    def send_offers(self, memory: memoryview, run: Run) -> None:
+        """Send one run of the keeper to the address it names, else to the peer."""
+        self._send(memory, run, self.peer if run.source == NOWHERE else unpack_address(run.source))
+
+    def _send(self, memory: memoryview, run: Run, to: Address | None) -> None:
+        """What can't be sent is counted."""
+        if to is None:
+            self.sender.drop(Drop.NO_PEER, run.packets)
+            return
+        if self.masks is None:
+            self.sender.send(memory, run, to)
+            return
+        mask = self.masks.of(pack_address(to))
+        if mask is None:
+            self.sender.drop(Drop.NO_MASK, run.packets)
+            return
+        self._target = to
+        wrap_run(mask, memory, run, self.limit, self._packing)
+        self._packing.finish()
 
     def _send_wrapped(self, slot: SlotView, runs: list[Run]) -> None:
-        if self.peer is not None:
-            for run in runs:
-                self.sender.send(slot.memory, run, self.peer)
+        assert self._target is not None, "nothing is wrapped for nobody"
+        for run in runs:
+            self.sender.send(slot.memory, run, self._target)
 
     def _gso_broken(self, error: OSError) -> None:
         log.warning(
@@ -97,12 +125,15 @@ class PurgatoryTx:
         self._bell = process.bell
         process.loop.add(self._masks, self._take_masks)
         process.loop.add(process.bell, self._look)
-        for name in ("offer", "purgatory"):
-            lane = process.readers[name]
-            process.loop.add(lane, lambda lane=lane: self._send(lane))  # type: ignore[misc]
+        self._ways = {
+            process.readers["offer"]: _Tunnel.send_offers,
+            process.readers["purgatory"]: _Tunnel.send_traffic,
+        }
+        for lane in self._ways:
+            process.loop.add(lane, partial(self._send, lane))
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
-        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0])
+        entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0], self._suite)
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
@@ -119,30 +150,29 @@ class PurgatoryTx:
         while (received := self._masks.receive()) is not None:
             tunnel, command = received
             entry = self._tunnels.get(tunnel)
-            if entry is None or not isinstance(command, InstallMask):
+            if entry is None or entry.masks is None:
                 continue  # removed while its last key was on the way
-            entry.mask = masks.make_mask(entry.settings, command, self._suite)
+            entry.masks.install(command)
 
     def _look(self) -> None:
         """An address or an MTU changed: read where each peer is now."""
         self._bell.quiet()
         for tunnel, entry in self._tunnels.items():
             entry.see_mtu(self._process.record("heaven-rx", tunnel))
-            entry.peer = current_peer(
-                entry.settings.peer,
-                self._process.record("confess", tunnel),
-                self._process.record("keeper", tunnel),
+            entry.see_peer(
+                self._process.record("confess", tunnel), self._process.record("keeper", tunnel)
             )
 
     def _send(self, lane: LaneReader) -> None:
         batch = lane.receive()
         if batch is None:
             return
+        send = self._ways[lane]
         for run in batch.runs:
             entry = self._tunnels.get(run.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
-            entry.send(batch.memory, run)
+            send(entry, batch.memory, run)
             self._publisher.later(run.tunnel)
         if self._process.trace is not None:
             self._process.trace.hop(NETWORK, batch.runs)

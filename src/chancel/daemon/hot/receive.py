@@ -11,13 +11,16 @@ import numpy as np
 
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run, pack_address
+from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.datagram import CURRENT, MAX_DATAGRAM_BYTES, Layouts
 from chancel.wire.drop import Drop
 from chancel.wire.offer import MAGIC
 from chancel.wire.types import Address
 
 UDP_GRO = 104
-_READ_BYTES = 65_536
+READ_BYTES = 65_536
+"""What one call may bring."""
+
 _CONTROL_BYTES = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(64)
 _DONTWAIT = int(socket.MSG_DONTWAIT)
 _SIZE = struct.Struct("=i")
@@ -48,6 +51,7 @@ _PENDING = frozenset(
 """What an ICMP error about something we sent becomes; taken off, and nothing is lost."""
 
 _MAGIC = np.uint64(int.from_bytes(MAGIC, sys.byteorder))
+_CATHEDRAL = np.uint64(int.from_bytes(CATHEDRAL.magic, sys.byteorder))
 
 
 class UdpReceiver:
@@ -78,6 +82,28 @@ class UdpReceiver:
         return self._packed
 
 
+def receive(udp: socket.socket, memory: memoryview) -> tuple[int, int, Source] | None:
+    """Receive datagrams of one sender with one call, into the ``READ_BYTES`` of ``memory``.
+
+    Returns how many bytes came, the size of each datagram (at least 1; the last may be shorter),
+    and the sender; ``None`` after an error of the network about something sent earlier. Raises
+    ``BlockingIOError`` when nothing waits.
+    """
+    try:
+        size, control, _, source = udp.recvmsg_into([memory], _CONTROL_BYTES, _DONTWAIT)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _PENDING:
+            raise
+        return None
+    segment = size
+    for level, kind, data in control:
+        if level == socket.SOL_UDP and kind == UDP_GRO:
+            segment = _SIZE.unpack(data[:4])[0]
+    return size, segment if 0 < segment <= size else size or 1, source
+
+
 def drain(
     receiver: UdpReceiver, slot: SlotView, runs: list[Run], at: int, tunnel: int
 ) -> tuple[int, bool]:
@@ -88,25 +114,16 @@ def drain(
     """
     room = len(slot.memory)
     for _ in range(_MOST_CALLS):
-        if at + _READ_BYTES > room or len(runs) >= _MOST_RUNS:
+        if at + READ_BYTES > room or len(runs) >= _MOST_RUNS:
             break
         try:
-            size, control, _, source = receiver.udp.recvmsg_into(
-                [slot.memory[at : at + _READ_BYTES]], _CONTROL_BYTES, _DONTWAIT
-            )
+            received = receive(receiver.udp, slot.memory[at : at + READ_BYTES])
         except BlockingIOError:
             return at, True
-        except OSError as error:
-            if error.errno not in _PENDING:
-                raise
+        if received is None:
             continue
+        size, segment, source = received
         receiver.calls += 1
-        segment = size
-        for level, kind, data in control:
-            if level == socket.SOL_UDP and kind == UDP_GRO:
-                segment = _SIZE.unpack(data[:4])[0]
-        if not 0 < segment <= size:
-            segment = size or 1
         at += _append(receiver, runs, at, size, segment, tunnel, source)
     return at, False
 
@@ -154,10 +171,14 @@ def _append(
 
 
 def split_offers(
-    slot: SlotView, runs: list[Run], offer_bytes: int = CURRENT.offer.offer_bytes
+    slot: SlotView,
+    runs: list[Run],
+    offer_bytes: int = CURRENT.offer.offer_bytes,
+    *,
+    cathedrals: bool = False,
 ) -> tuple[list[Run], list[Run]]:
     """Part runs into (traffic, offers) by their size and their first eight bytes; a run without
-    offers stays.
+    offers stays. ``cathedrals``: what cathedrals say are offers, too.
 
     Each offer becomes a run of its own; the traffic around it moves together, to stay one run.
     """
@@ -169,7 +190,10 @@ def split_offers(
         if run.size < offer_bytes:
             traffic.append(run)
             continue
-        marks = slot.column("=u8", run.offset, run.size, run.packets) == _MAGIC
+        magics = slot.column("=u8", run.offset, run.size, run.packets)
+        marks = magics == _MAGIC
+        if cathedrals:
+            marks |= magics == _CATHEDRAL
         marks[-1] &= run.last >= offer_bytes
         if not np.count_nonzero(marks):
             traffic.append(run)

@@ -23,7 +23,7 @@ from chancel.wire.traffic import TAIL_BYTES
 def filled(
     source: SlotView, runs: Iterable[Run], target: SlotView, mtu: int, room: int
 ) -> Iterator[Run]:
-    """Fill packets of one tunnel (tails behind them) up to the MTU, into ``target``.
+    """Fill packets that go one way (tails behind them) up to the MTU, into ``target``.
 
     Yields one run for each ``room`` packets, and for the rest; each replaces the one before in
     ``target``. Tails are complete. No packet may be larger than the MTU.
@@ -38,10 +38,10 @@ def filled(
             count += stop - start
             start = stop
             if count == room:
-                yield Run(run.tunnel, 0, count, size, size, 0)
+                yield Run(run.tunnel, 0, count, size, size, 0, run.source)
                 count = 0
     if count:
-        yield Run(run.tunnel, 0, count, size, size, 0)
+        yield Run(run.tunnel, 0, count, size, size, 0, run.source)
 
 
 def _fill(

@@ -1,0 +1,84 @@
+"""What the guardian tells the keeper of the world outside: where cathedrals are, and that the
+machine is on another network. Groups without a tunnel that has a cathedral hear of nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from chancel.daemon.cathedral_names import CathedralNames
+from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.group import Group
+from chancel.daemon.logs import RateLimit
+from chancel.daemon.loop import Loop
+from chancel.daemon.network_watch import NetworkWatch
+from chancel.daemon.publish import earliest
+from chancel.wire.types import Address
+
+TOLD_INTERVAL_S = 60.0
+"""Routes may flap without end."""
+
+log = logging.getLogger("chancel.daemon")
+
+
+class Surroundings:
+    """One group's; served by the guardian's loop."""
+
+    def __init__(self, loop: Loop, group: Group) -> None:
+        self._loop = loop
+        self._group = group
+        self._names = CathedralNames(loop, self._tell_addresses, self._is_silent)
+        self._network: NetworkWatch | None = None
+        self._limit = RateLimit(TOLD_INTERVAL_S)
+
+    def add(self, tunnel: int, config: TunnelConfig) -> None:
+        """A tunnel has joined; the keeper knows it."""
+        if config.cathedral is None:
+            return
+        if self._network is None:
+            self._watch_network()
+        self._names.add(tunnel, config.cathedral.places, time.monotonic())
+
+    def remove(self, tunnel: int) -> None:
+        """A tunnel is about to leave."""
+        self._names.remove(tunnel)
+
+    def wake_at(self) -> float | None:
+        """When :meth:`wake` is due."""
+        network_at = None if self._network is None else self._network.wake_at()
+        return earliest(self._names.wake_at(), network_at)
+
+    def wake(self, now: float) -> None:
+        """Do what is due."""
+        self._names.wake(now)
+        if self._network is not None and self._network.changed(now):
+            self._limit.log(log, logging.INFO, "network", now, "network changed")
+            self._tell({"network": "changed"})
+
+    def close(self) -> None:
+        """Stop looking and listening."""
+        self._names.close()
+        if self._network is not None:
+            self._loop.remove(self._network)
+            self._network.close()
+            self._network = None
+
+    def _watch_network(self) -> None:
+        try:
+            watch = self._network = NetworkWatch()
+        except OSError as error:
+            log.warning("changes of the network won't be noticed error=%s", error)
+            return
+        self._loop.add(watch, lambda: watch.receive(time.monotonic()))
+
+    def _tell_addresses(self, tunnel: int, addresses: list[Address]) -> None:
+        self._tell({"tunnel": tunnel, "cathedrals": addresses})
+
+    def _tell(self, message: dict[str, object]) -> None:
+        self._group.order(self._group.topology.keeper, message)
+
+    def _is_silent(self, tunnel: int) -> bool:
+        board = self._group.keeper_board
+        entry = board.read(tunnel) if board is not None else None
+        return entry is not None and entry.record.cathedral_silent_at > 0.0

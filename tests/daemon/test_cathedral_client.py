@@ -1,0 +1,546 @@
+"""A tunnel's dealings with cathedrals in the keeper, with cathedrals made of offers alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chancel.crypto.system import SystemSuite
+from chancel.daemon import replacing
+from chancel.daemon.cathedral_client import CathedralClient
+from chancel.daemon.duties.chapel import make_machine
+from chancel.daemon.peers import Peers, open_file, path_of
+from chancel.daemon.records import NOWHERE, TROUBLES, ConfessRecord, HeavenTxRecord, KeeperRecord
+from chancel.daemon.run import pack_address, unpack_address
+from chancel.daemon.settings import CathedralSettings, TunnelSettings
+from chancel.protocol.cathedral_offers import open_request_untrusted
+from chancel.protocol.exchange import Exchange
+from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey
+from chancel.protocol.registration_events import RegistrationEvent
+from chancel.vault.files import SecretFile
+from chancel.vault.secret import Secret
+from chancel.wire.cathedral import CATHEDRAL, NAT
+from chancel.wire.info import InfoBody
+from chancel.wire.remembrance import RemembranceBody
+from chancel.wire.types import Address, Salt, SessionKey, Spi
+from tests.protocol.registration_world import (
+    BASE,
+    FIRST,
+    FLOCKS,
+    IDENTITY,
+    KEK,
+    NAT_PORT,
+    NOW,
+    PEER,
+    PUBLIC,
+    SECOND,
+    SECRET,
+    SHARED,
+    SIGNING,
+    TUNNEL,
+    WALL,
+    Cathedral,
+    ambry,
+)
+
+ELSEWHERE = Address("198.51.100.8", 40001)
+KEY = SessionKey(bytes(32))
+OURS, NEXT, THEIRS = Spi(0xCAFE0001), Spi(0xCAFE0002), Spi(0xFECA0001)
+
+
+class End:
+    """The keeper's part for one tunnel; cathedrals answer whatever it sends to them."""
+
+    def __init__(
+        self, home: Path, *cathedrals: Cathedral, peer: Address | None = None, **options: Any
+    ):
+        self.home = home
+        self.now = NOW
+        self.cathedrals = {each.address: each for each in cathedrals}
+        self.infos: list[tuple[Address, InfoBody]] = []
+        self.probed: list[Address] = []
+        self.events: list[RegistrationEvent] = []
+        self.changes = 0
+        for name, content in (("cs", SECRET), ("cosk", SIGNING + PUBLIC), ("kek", KEK)):
+            if not (home / name).exists():
+                (home / name).touch(0o600)
+                (home / name).write_bytes(content)
+        cathedral = CathedralSettings(
+            addresses=options.pop("addresses", tuple(self.cathedrals)),
+            identity=IDENTITY,
+            secret=str(home / "cs"),
+            cosk=str(home / "cosk"),
+            **options,
+        )
+        self.settings = TunnelSettings(
+            instance="a",
+            tunnel=IPv4Interface("10.0.0.1/24"),
+            accepts=(),
+            mtu=1400,
+            mtu_discovery=False,
+            peer=peer,
+            flocks=FLOCKS,
+            spi_prefix=TUNNEL,
+            secret=str(home / "secret"),
+            shroud=True,
+            cathedral=cathedral,
+        )
+        suite = SystemSuite()
+        self.peers = Peers(open_file(path_of(home, "a")), "a")
+        self.exchange = make_machine(
+            self.settings, suite, SecretFile(home / "secret"), self.now, self.wall
+        )
+        assert isinstance(self.exchange, Exchange)
+        self.client = CathedralClient(
+            *(self.settings, cathedral, suite, self.exchange, self.peers),
+            self._secret_changed,
+            *(self.now, self.wall),
+        )
+        self.settle()
+
+    @property
+    def wall(self) -> float:
+        return WALL - NOW + self.now
+
+    @property
+    def board(self) -> KeeperRecord:
+        """What others read."""
+        return KeeperRecord(**self.client.fields())
+
+    @property
+    def target(self) -> Address | None:
+        return address(self.board.target)
+
+    @property
+    def candidate(self) -> Address | None:
+        return address(self.board.candidate)
+
+    @property
+    def trouble(self) -> str:
+        return TROUBLES[self.board.trouble]
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, in steps that no timer is longer than."""
+        end = self.now + seconds
+        while self.now < end:
+            due = self.client.wake_at()
+            self.now = min(end, max(self.now + 0.01, end if due is None else due))
+            self.settle()
+
+    def settle(self) -> None:
+        self.exchange.wake(self.now, self.wall)
+        self.client.wake(self.now, self.wall)
+        self.client.note_events(self.now, self.events.append)
+        for datagram, to in self.client.datagrams():
+            layout = CATHEDRAL if datagram.startswith(CATHEDRAL.magic) else NAT
+            header = layout.decode_untrusted(datagram)
+            request = open_request_untrusted(
+                SystemSuite(), BASE, PUBLIC, header, datagram, self.wall, layout
+            )
+            assert isinstance(request.body, InfoBody)
+            if layout is NAT:
+                self.probed.append(to)
+                continue
+            self.infos.append((to, request.body))
+            for answer in self.cathedrals[to].hear(request.body, self.now, self.wall):
+                self.client.receive(answer, to, self.now, self.wall)
+        self.client.wake(self.now, self.wall)
+        self.client.note_events(self.now, self.events.append)
+
+    def confess(self, source: Address, at: float, other: Address | None = None) -> None:
+        """Something authentic came from the source, and before that from another."""
+        record = ConfessRecord(
+            peer=pack_address(source),
+            peer_at=at,
+            other=pack_address(other) if other else NOWHERE,
+            other_at=at - 0.1 if other else 0.0,
+        )
+        self.client.hear(record, None, self.now)
+        self.settle()
+
+    def close(self) -> None:
+        self.peers.close()
+
+    def _secret_changed(self) -> None:
+        self.changes += 1
+
+
+def address(packed: bytes) -> Address | None:
+    return None if packed == NOWHERE else unpack_address(packed)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for name in ("cs", "cosk", "kek"):
+        assert (tmp_path / name).exists()
+
+
+def test_it_registers_and_waits_at_the_cathedral(home: Path) -> None:
+    end = End(home, Cathedral(FIRST), nat_port=NAT_PORT)
+    ((to, info),) = end.infos
+    assert to == FIRST
+    assert (info.tunnel, info.instance) == (TUNNEL, end.exchange.instance)
+    assert (info.skips_ambry, info.wants_remembrance) == (True, False)
+    assert end.probed == [Address(FIRST.host, NAT_PORT)]
+    assert end.target == FIRST
+    assert not end.board.direct
+    assert address(end.board.cathedral) == FIRST
+    assert end.board.cathedrals == 1
+    assert end.client.offers_to(end.now) == (FIRST,)
+
+
+def test_its_board_says_when_it_is_urgent(home: Path) -> None:
+    cathedral = Cathedral(FIRST)
+    end = End(home, cathedral)
+    assert end.client.is_urgent()
+    end.run(20.0)
+    assert not end.client.is_urgent()
+    cathedral.peer = PEER
+    end.run(6.0)
+    assert end.client.is_urgent()
+    assert not end.client.is_urgent()
+
+
+def test_an_announced_peer_is_tried_and_followed_when_both_directions_work(home: Path) -> None:
+    cathedral = Cathedral(FIRST)
+    end = End(home, cathedral)
+    cathedral.peer = PEER
+    end.run(6.0)
+    assert (end.target, end.candidate) == (FIRST, PEER)
+    assert end.board.announced_at > 0
+    assert end.board.probes == 0, "there is no key to send with"
+    end.client.keys_changed([InstallSendKey(THEIRS, Salt(bytes(4)), KEY)], end.now)
+    end.run(2.0)
+    assert end.board.probes > 0
+    assert end.board.heartbeats > 0
+    assert 623 <= end.board.probe_size <= 1400
+    end.confess(PEER, end.now)
+    assert end.target == FIRST, "we don't know yet whether we are heard there"
+    end.client.hear(None, HeavenTxRecord(acks=1, ack_size=end.board.probe_size), end.now)
+    end.settle()
+    assert (end.target, end.board.direct) == (PEER, 1)
+    assert end.peers.kept == (PEER,)
+    assert end.board.target_at == pytest.approx(end.now, abs=0.1)
+
+
+def test_an_acknowledgement_counts_once(home: Path) -> None:
+    """The board still shows it later, when another address is tried."""
+    end = End(home, Cathedral(FIRST))
+    end.client.keys_changed([InstallSendKey(THEIRS, Salt(bytes(4)), KEY)], end.now)
+    sizes = [*range(623, 660)]
+    for number, size in enumerate(sizes, start=1):
+        end.client.hear(None, HeavenTxRecord(acks=number, ack_size=size), end.now)
+    seen = HeavenTxRecord(acks=len(sizes), ack_size=0)
+    end.confess(PEER, end.now)
+    end.run(1.0)
+    seen = dataclasses.replace(seen, ack_size=end.board.probe_size)
+    end.client.hear(None, seen, end.now)
+    end.settle()
+    assert not end.board.direct
+
+
+def test_both_sources_are_heard_of(home: Path) -> None:
+    """What is relayed and what comes from the peer itself may alternate."""
+    end = End(home, Cathedral(FIRST))
+    end.confess(FIRST, end.now, other=PEER)
+    assert end.candidate == PEER
+    assert end.target == FIRST
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"), [(None, FIRST), (ELSEWHERE, ELSEWHERE)], ids=["0.0.0.0:0", "address"]
+)
+def test_a_fixed_peer_is_moved_by_no_cathedral(
+    home: Path, peer: Address | None, expected: Address
+) -> None:
+    cathedral = Cathedral(FIRST)
+    end = End(home, cathedral, peer=peer, peer_fixed=True)
+    cathedral.peer = PEER
+    end.run(30.0)
+    assert end.target == expected
+    assert end.candidate in (None, ELSEWHERE)
+
+
+def test_a_peer_that_fell_silent_is_sought_at_the_cathedral(home: Path) -> None:
+    cathedral = Cathedral(FIRST)
+    end = End(home, cathedral)
+    cathedral.peer = PEER
+    end.client.keys_changed([InstallSendKey(THEIRS, Salt(bytes(4)), KEY)], end.now)
+    end.run(7.0)
+    end.confess(PEER, end.now)
+    end.client.hear(None, HeavenTxRecord(acks=1, ack_size=end.board.probe_size), end.now)
+    end.settle()
+    assert end.board.direct
+    end.client.give_up(end.now)
+    end.settle()
+    assert (end.target, end.board.direct) == (FIRST, 0)
+
+
+class TestKeysThatAreTold:
+    """The cathedral relays only what is for these SPIs."""
+
+    def told(self, end: End) -> tuple[Spi | None, Spi | None]:
+        end.run(6.0)
+        _to, info = end.infos[-1]
+        return info.receiving, info.pending
+
+    def install(self, end: End, spi: Spi) -> None:
+        end.client.keys_changed([InstallReceiveKey(spi, Salt(bytes(4)), KEY)], end.now)
+        end.client.hear(None, None, end.now)
+
+    def use(self, end: End, spi: int) -> None:
+        end.client.hear(ConfessRecord(spi=spi), None, end.now)
+
+    def test_from_the_first_to_the_next(self, home: Path) -> None:
+        end = End(home, Cathedral(FIRST))
+        assert self.told(end) == (None, None)
+        self.install(end, OURS)
+        assert self.told(end) == (OURS, None)
+        self.use(end, OURS)
+        assert self.told(end) == (OURS, None)
+        end.client.keys_changed([InstallReceiveKey(NEXT, Salt(bytes(4)), KEY)], end.now)
+        self.use(end, OURS)
+        assert self.told(end) == (OURS, NEXT)
+        self.use(end, NEXT)
+        assert self.told(end) == (NEXT, None)
+        end.client.keys_changed([EraseKeys()], end.now)
+        self.use(end, 0)
+        assert self.told(end) == (None, None)
+
+    def test_it_is_told_before_its_turn(self, home: Path) -> None:
+        end = End(home, Cathedral(FIRST))
+        end.run(5.5)
+        count = len(end.infos)
+        self.install(end, OURS)
+        end.run(3.3)
+        assert len(end.infos) == count + 1
+
+
+class TestAmbry:
+    def test_its_secret_is_kept_and_used(self, home: Path) -> None:
+        cathedral = Cathedral(FIRST)
+        cathedral.ambry = ambry(7)
+        end = End(home, cathedral, kek=str(home / "kek"))
+        assert (home / "secret").read_bytes() == SHARED
+        assert (home / "secret").stat().st_mode & 0o777 == 0o600
+        assert not (home / "secret.new").exists()
+        assert (end.board.generation, end.board.ambry_at) == (7, end.now)
+        assert end.changes == 1
+        assert end.infos[0][1].skips_ambry is False
+        end.run(6.0)
+        assert end.infos[-1][1].generation == 7
+        assert end.changes == 1
+
+    def test_the_exchange_waits_for_it(self, home: Path) -> None:
+        (home / "secret").touch(0o600)
+        (home / "secret").write_bytes(bytes(32))
+        cathedral = Cathedral(FIRST)
+        cathedral.peer = PEER
+        end = End(home, cathedral, kek=str(home / "kek"))
+        end.exchange.path_known(True, end.now)
+        end.run(30.0)
+        assert end.exchange.datagrams() == []
+        cathedral.ambry = ambry(8)
+        end.run(6.0)
+        assert end.exchange.datagrams() != []
+
+    def test_without_any_cathedral_the_secret_of_before_is_used(self, home: Path) -> None:
+        (home / "secret").touch(0o600)
+        (home / "secret").write_bytes(bytes(32))
+        cathedral = Cathedral(FIRST)
+        cathedral.dead = True
+        end = End(home, cathedral, kek=str(home / "kek"))
+        end.exchange.path_known(True, end.now)
+        end.run(12.0)
+        assert end.exchange.datagrams() != []
+
+    def test_one_that_can_not_be_written_comes_again(self, home: Path) -> None:
+        """A directory stands in the way, as a full disk would."""
+        (home / "secret").mkdir()
+        cathedral = Cathedral(FIRST)
+        cathedral.ambry = ambry(7)
+        end = End(home, cathedral, kek=str(home / "kek"))
+        assert (end.trouble, end.board.generation, end.changes) == ("ambry-not-kept", 0, 0)
+        (home / "secret").rmdir()
+        end.run(6.0)
+        assert (end.trouble, end.board.generation) == ("", 7)
+        assert (home / "secret").read_bytes() == SHARED
+
+    def test_one_for_another_kek(self, home: Path) -> None:
+        cathedral = Cathedral(FIRST)
+        cathedral.ambry = ambry(7, kek=bytes(32))
+        end = End(home, cathedral, kek=str(home / "kek"))
+        assert (end.trouble, end.board.generation) == ("ambry-bad-tag", 0)
+        assert not (home / "secret").exists()
+        assert end.board.cathedral_heard_at == end.now, "it was the cathedral all the same"
+
+    def test_a_kek_that_can_not_be_read(self, home: Path) -> None:
+        (home / "kek").touch(0o600)
+        (home / "kek").write_bytes(KEK)
+        (home / "kek").chmod(0o644)
+        cathedral = Cathedral(FIRST)
+        cathedral.ambry = ambry(7)
+        end = End(home, cathedral, kek=str(home / "kek"))
+        assert end.trouble == "kek-unreadable"
+        (home / "kek").chmod(0o600)
+        end.run(6.0)
+        assert (end.trouble, end.board.generation) == ("", 7)
+
+
+class TestRemembrance:
+    TABLE = RemembranceBody((FIRST, SECOND)).encode_table()
+
+    def test_it_is_written_and_used_when_the_first_one_dies(self, home: Path) -> None:
+        first, second = Cathedral(FIRST, [FIRST, SECOND]), Cathedral(SECOND, [SECOND, FIRST])
+        path = home / "remembrance"
+        end = End(home, first, second, addresses=(FIRST,), remembrance=str(path))
+        assert path.read_bytes() == self.TABLE
+        assert len(self.TABLE) == 192
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert end.board.cathedrals == 2
+        assert end.board.cathedral_silent_at == 0.0
+        first.dead = True
+        end.run(50.0)
+        assert address(end.board.cathedral) == SECOND
+        assert end.target == SECOND
+        assert end.board.cathedral_silent_at == 0.0
+        assert path.read_bytes()[:8] == bytes((192, 0, 2, 2, 192, 0, 2, 1))
+
+    def test_it_is_read_at_the_start(self, home: Path) -> None:
+        path = home / "remembrance"
+        path.write_bytes(self.TABLE + b"more")
+        first, second = Cathedral(FIRST), Cathedral(SECOND)
+        first.dead = True
+        end = End(home, first, second, addresses=(FIRST,), remembrance=str(path))
+        assert end.board.cathedrals == 2
+        end.run(50.0)
+        assert address(end.board.cathedral) == SECOND
+
+    def test_without_dns_those_remembered_are_used(self, home: Path) -> None:
+        path = home / "remembrance"
+        path.write_bytes(self.TABLE)
+        end = End(home, Cathedral(FIRST), Cathedral(SECOND), addresses=(), remembrance=str(path))
+        assert end.target is None
+        assert end.client.offers_to(end.now) == ()
+        end.run(5.0)
+        assert end.target == FIRST
+
+    @pytest.mark.parametrize("content", [b"", bytes(191), bytes(192)])
+    def test_a_file_that_is_none(self, home: Path, content: bytes) -> None:
+        path = home / "remembrance"
+        path.write_bytes(content)
+        cathedral = Cathedral(FIRST)
+        end = End(home, cathedral, remembrance=str(path))
+        assert end.target == FIRST
+        assert path.read_bytes() == RemembranceBody((FIRST,)).encode_table()
+
+    def test_one_that_can_not_be_written_is_what_it_was(
+        self, home: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = home / "remembrance"
+        path.mkdir()
+        with caplog.at_level(logging.WARNING):
+            end = End(home, Cathedral(FIRST), remembrance=str(path))
+        assert end.trouble == "remembrance-not-kept"
+        assert "remembrance can't be kept tunnel=a" in caplog.text
+
+
+def test_names_that_are_looked_up_later(home: Path) -> None:
+    end = End(home, Cathedral(FIRST), addresses=())
+    end.run(60.0)
+    assert (end.target, end.infos, end.board.cathedrals) == (None, [], 0)
+    end.client.resolved([FIRST], end.now)
+    end.settle()
+    assert end.target == FIRST
+    assert [to for to, _ in end.infos] == [FIRST]
+
+
+def test_a_change_of_the_network_is_told_at_once(home: Path) -> None:
+    end = End(home, Cathedral(FIRST))
+    end.run(9.0)
+    count = len(end.infos)
+    end.client.network_changed(end.now)
+    end.run(0.1)
+    assert len(end.infos) == count + 1
+
+
+def test_another_instance_is_told(home: Path) -> None:
+    """After a suspend the exchange is another one to the peer, and the cathedral hears of it."""
+    end = End(home, Cathedral(FIRST))
+    end.run(10.0)
+    before = end.infos[-1][1].instance
+    end.exchange.wake(end.now, end.wall + 3600.0)
+    end.client.wake(end.now, end.wall)
+    end.run(6.0)
+    assert end.infos[-1][1].instance == end.exchange.instance != before
+
+
+def test_a_key_that_can_not_be_read_is_told(home: Path) -> None:
+    cathedral = Cathedral(FIRST)
+    cathedral.peer = PEER
+    End(home, cathedral).close()
+    (home / "cosk").chmod(0o644)
+    end = End(home, cathedral)
+    assert (end.trouble, end.infos) == ("cosk-unreadable", [])
+    (home / "cosk").chmod(0o600)
+    end.run(12.0)
+    assert end.trouble == ""
+
+
+def test_the_last_addresses_of_the_peer_are_tried_while_no_cathedral_answers(home: Path) -> None:
+    peers = Peers(open_file(path_of(home, "a")), "a")
+    peers.keep(PEER)
+    peers.close()
+    cathedral = Cathedral(FIRST)
+    cathedral.dead = True
+    end = End(home, cathedral)
+    assert end.client.offers_to(end.now) == (FIRST, PEER)
+
+
+def test_silence_is_on_the_board(home: Path) -> None:
+    cathedral = Cathedral(FIRST)
+    cathedral.peer = PEER
+    end = End(home, cathedral, remembrance=str(home / "remembrance"))
+    end.run(20.0)
+    assert end.board.cathedral_silent_at == 0.0
+    assert end.board.cathedral_heard_at > 0.0
+    cathedral.dead = True
+    end.run(50.0)
+    assert end.board.cathedral_silent_at > 0.0
+    cathedral.dead = False
+    end.run(50.0)
+    assert end.board.cathedral_silent_at == 0.0
+
+
+def test_a_disk_that_fills_up_loses_no_secret(home: Path) -> None:
+    """In a process with a limit for files: what there is of the secret stays, and is usable."""
+    (home / "secret").touch(0o600)
+    (home / "secret").write_bytes(bytes(32))
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            cathedral = Cathedral(FIRST)
+            end = End(home, cathedral, kek=str(home / "kek"))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
+            cathedral.ambry = ambry(7)
+            end.run(6.0)
+            status = 0 if end.trouble == "ambry-not-kept" else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (home / "secret").read_bytes() == bytes(32)
+    assert not (home / f"secret{replacing.SUFFIX}").exists()
+    with SecretFile(home / "secret")().reveal() as secret, Secret(bytes(32)).reveal() as zeros:
+        assert secret == zeros
