@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from chancel.demo import DemoError, story
-from chancel.demo.ends import End
+from chancel.demo.parish import Device, Seat
 from chancel.demo.story import Pace
 from chancel.lab.lab import Lab
 from chancel.lab.namespace import LabError
@@ -25,23 +26,33 @@ def _needs_the_lab() -> None:
         pytest.skip(str(error))
 
 
+@pytest.mark.timeout(600)
 def test_it_ends_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    story.run(tmp_path, Pace(before_crash=2.0, dead=0.5, transfer=10.0))
+    story.run(tmp_path, Pace(transfer=30.0, direct=1.0, one_left=1.0, none_left=1.0))
     ElementTree.parse(tmp_path / "demo.svg")
     told = capsys.readouterr().out
-    for words in ("tunnel up", "b killed", "tunnel back", "transfer goes on", "every byte arrived"):
+    for words in (
+        "tunnel up, relayed",
+        "peer to peer",
+        "east killed",
+        "west killed: none is left",
+        "new keys, without a cathedral",
+        "west back, with new ambries",
+        "new secret, generation [0-9a-f]+",
+        "every byte arrived",
+    ):
         assert re.search(rf"\d s  {words}", told), told
     assert "keys: hybrid ML-KEM-1024 + X25519" in told
     assert f"picture: {tmp_path / 'demo.svg'}" in told
 
 
 def test_a_daemon_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(end: End) -> subprocess.Popen[bytes]:
+    def start(seat: Seat, _command: Sequence[str]) -> subprocess.Popen[bytes]:
         code = "import sys; print('out of incense'); sys.exit(3)"
-        with end.log.open("ab") as log:
-            return end.host.popen([sys.executable, "-c", code], stdout=log)
+        with seat.log.open("ab") as log:
+            return seat.host.popen([sys.executable, "-c", code], stdout=log)
 
-    monkeypatch.setattr(End, "start", start)
-    with pytest.raises(DemoError, match=r"the daemon on [ab] ended \(3\); .*: out of incense"):
+    monkeypatch.setattr(Device, "start", start)
+    with pytest.raises(DemoError, match=r"the daemon on \w+ ended \(3\); .*: out of incense"):
         story.run(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from chancel.demo import screen
-from chancel.demo.timeline import Echo, Flow, Mood, Timeline
+from chancel.demo.timeline import Change, Echo, Flow, Mood, State, Timeline
 
 STATUS = {
     "tunnel": "10.77.0.1/30",
@@ -24,9 +24,10 @@ STATUS = {
 
 def busy() -> Timeline:
     timeline = Timeline(start=time.monotonic() - 10)
-    timeline.note("both daemons started", at_s=0.0)
+    timeline.note("two devices started", at_s=0.0)
     timeline.note("tunnel up", Mood.GOOD, 2.0)
     timeline.echoes += [Echo(9.0, 0.002), Echo(9.1, None), Echo(9.2, 0.004)]
+    timeline.lanes = {"east": [], "left": [Change(2.0, State.RELAYED)]}
     timeline.flows += [Flow(0.0, 10.0, 125_000_000)]
     return timeline
 
@@ -41,7 +42,7 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     with screen.shown(busy(), lambda: None):
         time.sleep(0.2)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["   0.0 s  both daemons started", "   2.0 s  tunnel up"]
+    assert lines[:2] == ["   0.0 s  two devices started", "   2.0 s  tunnel up"]
     assert re.fullmatch(r" +10\.\d s    ping 4\.0 ms, bulk 100 Mbit/s", lines[2])
 
 
@@ -59,5 +60,7 @@ def test_a_terminal_shows_the_present() -> None:
         "100 Mbit/s",
         "4.0 ms",
         "tunnel up",
+        "not running",
+        "relayed by a cathedral",
     ):
         assert words in text

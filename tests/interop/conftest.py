@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from chancel.demo import programs
+from chancel.demo.programs import Program
+from chancel.demo.sacristy import Sacristy
 from tests.interop import results as table
-from tests.interop.ends import Pair, Program
+from tests.interop.ends import Pair
 from tests.interop.results import Results
 
 RESULTS = pytest.StashKey[Results]()
@@ -64,7 +67,15 @@ def _program(variable: str) -> Program:
         pytest.skip(f"{variable}={path} is no program that can be run")
     if os.geteuid() != 0:
         pytest.skip(f"the reference needs root: sudo make interop {variable}=/path/to/sanctum")
-    return Program("reference", (path,))
+    return programs.reference(path)
+
+
+@pytest.fixture(scope="session")
+def sacristy(tmp_path_factory: pytest.TempPathFactory) -> Sacristy:
+    """Keys that any number of parishes may have in common; their bundle is there already."""
+    made = Sacristy(tmp_path_factory.mktemp("sacristy"))
+    made.bundle()
+    return made
 
 
 @pytest.fixture(scope="module")

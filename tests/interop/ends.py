@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,32 +15,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from pyroute2 import IPRoute
 
 from chancel.daemon import ctl
 from chancel.daemon.config_types import PROCESSES, Mode
+from chancel.demo.play import LOG_TAIL_CHARACTERS, PING
+from chancel.demo.programs import Program
 from chancel.lab.lab import Host, Lab
 
-PING = "chancel.lab.ping:ping"
-
 UP_LIMIT_S = 20.0
-END_LIMIT_S = 10.0
 LOST_AFTER_S = 5.0
 """A busy machine may be late, but what comes was not lost."""
 
-LOG_TAIL_CHARACTERS = 3000
-
-
-class Program(NamedTuple):
-    """A daemon: its name in the table, and its command without ``-c FILE``."""
-
-    name: str
-    command: tuple[str, ...]
-
-
-CHANCEL = Program("chancel", (sys.executable, "-m", "chancel.cli.main", "run"))
 REKEYING = Program("chancel", (sys.executable, "-m", "tests.interop.rekeying", "run"))
 """Chancel in a hurry for new keys: see ``rekeying``."""
 
@@ -91,16 +78,7 @@ class End:
     def _end(self, how: signal.Signals) -> None:
         daemon, self._daemon = self._daemon, None
         assert daemon is not None
-        children = [os.pidfd_open(pid) for pid in _children(daemon.pid)]
-        daemon.send_signal(how)
-        if how == signal.SIGKILL and self.program.name == "reference":
-            for child in children:
-                signal.pidfd_send_signal(child, how)
-        status = daemon.wait(END_LIMIT_S)
-        for child in children:
-            _wait_gone(child)
-        expected = 0 if how == signal.SIGTERM else -how
-        assert status == expected, f"{self.program.name} ended with {status}: see {self.log}"
+        self.program.end(daemon, how, f"see {self.log}")
 
     def ping(self, peer: End, count: int, interval_s: float, size: int = 56) -> Any:
         """Pings through the tunnel with DF set; ``size`` is the payload (IP packet: 28 more)."""
@@ -216,14 +194,3 @@ def narrow(mtu: int) -> None:
     with IPRoute() as ip:
         (address,) = ip.get_addr(match=lambda found: found["prefixlen"] == 24)
         ip.link("set", index=address["index"], mtu=mtu)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _wait_gone(pidfd: int) -> None:
-    """A pidfd becomes readable when its process has ended."""
-    with os.fdopen(pidfd, "rb", buffering=0):
-        ready = select.select([pidfd], [], [], END_LIMIT_S)[0]
-    assert ready, "a process of the daemon outlived its guardian"

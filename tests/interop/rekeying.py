@@ -34,10 +34,11 @@ def main() -> None:
 
 def _stay(job: Job) -> NoReturn:
     """Be the daemon in this interpreter: a fresh one would have the profiles as they are."""
-    from chancel.daemon.__main__ import main as daemon
+    from chancel.daemon import program
+    from chancel.daemon.__main__ import carry
 
     sys.argv[1:] = [job.to_json()]
-    sys.exit(daemon())
+    program.main(carry)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from chancel.demo.programs import CHANCEL, Program
 from chancel.lab.lab import Host, Lab
 from tests.interop import kyrka
-from tests.interop.ends import CHANCEL, End, Program
+from tests.interop.ends import End
 from tests.interop.kyrka import Both, Example, named
 from tests.libkyrka.ends import Told
 from tests.libkyrka.reference import Library

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from chancel.demo.parish import PORT, Device, Plan
+from chancel.demo.play import Play
+from chancel.demo.programs import CHANCEL, Program
 from chancel.demo.sacristy import Sacristy
 from chancel.wire.cathedral import Request
 from chancel.wire.info import AnswerBody
@@ -18,9 +20,7 @@ from chancel.wire.peer_info import PeerInfoBody
 from chancel.wire.remembrance import RemembranceBody
 from chancel.wire.types import Address, Flocks, InstanceId
 from tests.interop import kyrka
-from tests.interop.ends import CHANCEL, Program
 from tests.interop.kyrka import Both, Example, named
-from tests.interop.parishes import Play
 from tests.libkyrka.cathedral import LEFT, RIGHT, SELECTOR, Member, Parish
 from tests.libkyrka.ends import Told
 from tests.libkyrka.reference import Library

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from chancel.demo.programs import CHANCEL, Program
 from chancel.wire.drop import Drop
-from tests.interop.ends import CHANCEL, REKEYING, End, Pair, Program
+from tests.interop.ends import REKEYING, End, Pair
 from tests.interop.results import Results
 from tests.interop.test_restart import recovery_s, tell
 

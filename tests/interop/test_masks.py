@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.interop.ends import CHANCEL, End, Pair, Program
+from chancel.demo.programs import CHANCEL, Program
+from tests.interop.ends import End, Pair
 from tests.interop.results import Results
 
 PINGS = 50

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from chancel.demo.programs import CHANCEL, Program
 from tests.interop.conftest import MakePair
-from tests.interop.ends import CHANCEL, REKEYING, Pair, Program
+from tests.interop.ends import REKEYING, Pair
 from tests.interop.results import Results
 
 MINUTE_S = 60

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from chancel.daemon import health
-from tests.interop.ends import CHANCEL, Pair, Program
+from chancel.demo.programs import CHANCEL, Program
+from tests.interop.ends import Pair
 from tests.interop.results import Results
 
 MTU = 1400

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.ends import CHANCEL, Pair, Program
+from chancel.demo.programs import CHANCEL, Program
+from tests.interop.ends import Pair
 
 PINGS = 20
 

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.ends import CHANCEL, PING, End, Pair, Program
+from chancel.demo.play import PING
+from chancel.demo.programs import CHANCEL, Program
+from tests.interop.ends import End, Pair
 from tests.interop.results import Results
 
 ROUNDS = 3

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from chancel.demo.programs import CHANCEL, Program
 from chancel.wire.drop import Drop
-from tests.interop.ends import CHANCEL, End, Pair, Program
+from tests.interop.ends import End, Pair
 from tests.interop.results import Results
 
 MTU = 1400

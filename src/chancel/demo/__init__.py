@@ -1,8 +1,11 @@
-"""The demonstration: one tunnel's life in half a minute, live, and as a picture at the end.
+"""The demonstration: two devices find each other through cathedrals, and then need none.
 
-Two hosts of the lab, each with the real daemon; a ping that never stops; a bulk transfer; one side
-killed without warning and started again. ``story`` tells it and judges it, ``timeline`` is what was
-observed, ``screen`` shows it while it happens, ``picture`` draws it afterwards.
+In the lab, with the real daemons: each device is behind a NAT of its own, two federated cathedrals
+are in public. A ping that never stops, a bulk transfer; the cathedrals are killed one by one, and
+one comes back with new ambries. ``story`` tells it and judges it, ``timeline`` is what was observed
+(by ``watching``, and by ``talk`` on the wire), ``screen`` shows it while it happens, ``picture``
+draws it afterwards. ``parish`` builds the networks and writes all files, with the keys that
+``sacristy`` makes; tests build theirs with these two as well.
 """
 
 from chancel.demo.story import DemoError, run

@@ -1,7 +1,8 @@
 """The timeline as an SVG that reads on light and dark pages; no library, no script.
 
-Two panels share the time axis: throughput (an area, linear) and round-trip time (dots, logarithmic;
-a lost ping is a tick at the top). Events are lines through both, labelled above.
+Lanes and two panels share the time axis. A lane is an actor: its colour says what it does, a mark
+that its keys are new. The panels are throughput (an area, linear) and round-trip time (dots,
+logarithmic; a lost ping is a tick at the top). Events are lines through all, labelled above.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from chancel.demo.timeline import Echo, Flow, Timeline
+from chancel.demo.timeline import Echo, Flow, Keys, Rekey, State, Timeline
+
+TITLE = "Two devices behind NATs, two cathedrals: found, direct, alone, and with new keys"
 
 WIDTH, LEFT, RIGHT = 960.0, 84.0, 28.0
 TITLE_Y, LABELS_Y, LABEL_ROW, CHARACTER = 34.0, 68.0, 19.0, 6.8
-PANEL, HEADING, GAP, BOTTOM = 180.0, 20.0, 46.0, 46.0
+PANEL, HEADING, GAP, BOTTOM = 150.0, 20.0, 46.0, 46.0
+LANE, LANE_STEP, LANES_GAP = 16.0, 26.0, 54.0
+MARK = 5.0
 TICKS = 5
 FASTEST_S, SLOWEST_S = 1e-4, 1.0
 """The range of the round-trip axis; what lies outside is drawn at its border."""
@@ -29,6 +34,9 @@ _LIGHT = {
     "ping": "#7a4fa3",
     "good": "#25784a",
     "bad": "#c0392b",
+    "alive": "#9aa5b1",
+    "relayed": "#d9912b",
+    "direct": "#3d9a67",
 }
 _DARK = {
     "page": "#16191d",
@@ -39,22 +47,31 @@ _DARK = {
     "ping": "#b795dd",
     "good": "#6cc08b",
     "bad": "#f0776a",
+    "alive": "#5c6670",
+    "relayed": "#b97a20",
+    "direct": "#2f8a59",
 }
+
+_LANES = {State.ALIVE: "alive", State.RELAYED: "relayed", State.DIRECT: "direct"}
+"""Colours; who isn't running has none."""
 
 
 def draw(timeline: Timeline) -> str:
     """The whole picture, as the text of an SVG file."""
     labels = list(_label_rows(timeline))
-    top = LABELS_Y + LABEL_ROW * (max((row for *_, row in labels), default=0) + 1) + HEADING
+    rows = max((row for *_, row in labels), default=0) + 1
+    lanes_top = LABELS_Y + LABEL_ROW * rows + HEADING
+    top = lanes_top + LANE_STEP * len(timeline.lanes) + LANES_GAP
     flow_panel = _Panel(top, max((flow.mbit_s for flow in timeline.flows), default=1.0))
     ping_panel = _Panel(top + PANEL + GAP, 0.0)
     height = ping_panel.top + PANEL + BOTTOM
     time = _Time(timeline)
     body = [
-        _text(LEFT, TITLE_Y, "ink title", "A tunnel between two hosts: bulk data, ping, one crash"),
+        _text(LEFT, TITLE_Y, "ink title", TITLE),
         *_rate_grid(flow_panel),
         *_rtt_grid(ping_panel),
         *_seconds(time, top, ping_panel.top + PANEL),
+        *_lanes(timeline, time, lanes_top),
         *_area(timeline.flows, time, flow_panel),
         *_dots(timeline.echoes, time, ping_panel),
     ]
@@ -69,7 +86,7 @@ def draw(timeline: Timeline) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}"'
         f' width="{WIDTH:.0f}" height="{height:.0f}" role="img">\n'
-        "<title>Throughput and round-trip time of a tunnel through a crash</title>\n"
+        f"<title>{escape(TITLE)}</title>\n"
         f"<style>{_style()}</style>\n"
         f'<rect class="page" width="{WIDTH:.0f}" height="{height:.0f}" rx="8"/>\n'
         + "\n".join(body)
@@ -108,13 +125,10 @@ class _Time:
     """The shared axis."""
 
     def __init__(self, timeline: Timeline) -> None:
-        moments = [event.at_s for event in timeline.events]
-        moments += [echo.at_s for echo in timeline.echoes[-1:]]
-        moments += [flow.to_s for flow in timeline.flows[-1:]]
-        self.end_s = max(moments, default=1.0) or 1.0
+        self.end_s = timeline.end_s or 1.0
 
     def x(self, at_s: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * at_s / self.end_s
+        return LEFT + (WIDTH - LEFT - RIGHT) * min(at_s / self.end_s, 1.0)
 
 
 def _label_rows(timeline: Timeline) -> Iterator[tuple[float, str, str, int]]:
@@ -156,11 +170,51 @@ def _grid_line(y: float, label: str) -> Iterator[str]:
 
 
 def _seconds(time: _Time, top: float, bottom: float) -> Iterator[str]:
-    step = 5 if time.end_s > 12 else 1
+    step = next(step for step in (1, 5, 10, 60) if time.end_s <= 15 * step or step == 60)
     for second in range(0, int(time.end_s) + 1, step):
         yield _line(time.x(second), bottom, time.x(second), bottom + 5, "grid")
         yield _text(time.x(second), bottom + 20, "note small", f"{second} s", anchor="middle")
     yield _line(LEFT, top, LEFT, top + PANEL, "grid")
+
+
+def _lanes(timeline: Timeline, time: _Time, top: float) -> Iterator[str]:
+    for row, (actor, changes) in enumerate(timeline.lanes.items()):
+        y = top + LANE_STEP * row
+        yield _text(LEFT - 8, y + LANE - 4, "ink small", actor, anchor="end")
+        ends = [change.at_s for change in changes[1:]] + [time.end_s]
+        for change, end in zip(changes, ends, strict=False):  # one more, if there are none
+            kind = _LANES.get(change.state)
+            x, width = time.x(change.at_s), time.x(end) - time.x(change.at_s)
+            if kind is not None:
+                yield (
+                    f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}"'
+                    f' height="{LANE:.0f}" rx="3"/>'
+                )
+        marks = (rekey for rekey in timeline.rekeys if rekey.actor == actor)
+        yield from (_mark(rekey, time.x(rekey.at_s), y + LANE / 2) for rekey in marks)
+    if timeline.lanes:
+        yield from _legend(top + LANE_STEP * len(timeline.lanes) + LANE / 2)
+
+
+def _mark(rekey: Rekey, x: float, y: float) -> str:
+    """New keys: a dot; a new secret: a diamond."""
+    if rekey.kind is Keys.EXCHANGE:
+        return f'<circle class="keys" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+    points = ((x, y - MARK), (x + MARK, y), (x, y + MARK), (x - MARK, y))
+    path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+    return f'<polygon class="keys" points="{path}"/>'
+
+
+def _legend(y: float) -> Iterator[str]:
+    x = LEFT + 8
+    for state, kind in _LANES.items():
+        yield f'<rect class="{kind}" x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2"/>'
+        yield _text(x + 15, y, "note small halo", state.value)
+        x += _width(state.value) + 22
+    for keys in Keys:
+        yield _mark(Rekey(0.0, "", keys), x + MARK, y - 4)
+        yield _text(x + 15, y, "note small halo", keys.value)
+        x += _width(keys.value) + 22
 
 
 def _area(flows: Iterable[Flow], time: _Time, panel: _Panel) -> Iterator[str]:
@@ -212,5 +266,6 @@ def _colours(palette: dict[str, str]) -> str:
         for name in ("note", "good", "bad")
     ]
     rules.append(f" .halo {{ stroke: {palette['page']}; stroke-width: 5; paint-order: stroke; }}")
+    rules.append(f" .keys {{ fill: {palette['page']}; stroke: {palette['ink']}; }}")
     rules.append(f" .grid {{ stroke: {palette['grid']}; }} .flow {{ stroke: {palette['flow']}; }}")
     return "".join(rules)

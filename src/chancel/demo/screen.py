@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from chancel.demo.timeline import Event, Mood, Timeline
+from chancel.demo.timeline import Event, Mood, State, Timeline
 
 Status = dict[str, Any]
 
@@ -26,6 +26,12 @@ SPARKS = 60
 STEP_S = 0.5
 RECENT_ECHOES = 10
 
+_LANE_STYLE = {
+    State.DEAD: "bold red",
+    State.ALIVE: "default",
+    State.RELAYED: "yellow",
+    State.DIRECT: "green",
+}
 _STYLE = {Mood.GOOD: "green", Mood.BAD: "bold red", Mood.NOTE: "default"}
 
 
@@ -111,6 +117,9 @@ class View:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(no_wrap=True)
+        for actor in timeline.lanes:
+            state = timeline.state(actor)
+            grid.add_row(actor, Text(state.value, _LANE_STYLE[state]))
         for label, text in self._tunnel():
             grid.add_row(label, text)
         echoes = [echo.rtt_s for echo in timeline.echoes[-SPARKS:]]
@@ -120,7 +129,7 @@ class View:
         grid.add_row("bulk", Text(f"{_rate(timeline):.0f} Mbit/s"))
         grid.add_row("", sparkline(rates))
         events = [_event_line(event) for event in timeline.events]
-        title = f"host a ⟷ host b   {timeline.now():.0f} s"
+        title = f"left ⟷ right   {timeline.now():.0f} s"
         return Panel(Group(grid, Text(), *events), title=title, title_align="left", expand=False)
 
     def _tunnel(self) -> list[tuple[str, Text]]:

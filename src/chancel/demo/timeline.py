@@ -50,6 +50,37 @@ class Flow(NamedTuple):
         return self.bytes * 8e-6 / max(self.to_s - self.from_s, 1e-9)
 
 
+class State(enum.Enum):
+    """What an actor is doing, from some moment on."""
+
+    DEAD = "not running"
+    ALIVE = "running"
+    RELAYED = "relayed by a cathedral"
+    DIRECT = "direct"
+
+
+class Keys(enum.Enum):
+    """Why a device has new keys."""
+
+    EXCHANGE = "exchanged with the peer"
+    AMBRY = "a new secret, from an ambry"
+
+
+class Change(NamedTuple):
+    """An actor enters a state."""
+
+    at_s: float
+    state: State
+
+
+class Rekey(NamedTuple):
+    """A device has new keys."""
+
+    at_s: float
+    actor: str
+    kind: Keys
+
+
 @dataclass(slots=True)
 class Timeline:
     """Only grows; each list has one writing thread, so readers need no lock."""
@@ -59,6 +90,9 @@ class Timeline:
     events: list[Event] = field(default_factory=list)
     echoes: list[Echo] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
+    lanes: dict[str, list[Change]] = field(default_factory=dict)
+    """By actor, in the order in which they are shown."""
+    rekeys: list[Rekey] = field(default_factory=list)
 
     def now(self) -> float:
         """Seconds since the start."""
@@ -69,6 +103,30 @@ class Timeline:
         at = self.now() if at_s is None else at_s
         self.events.append(Event(at, label, mood))
         return at
+
+    def enter(self, actor: str, state: State, at_s: float | None = None) -> None:
+        """An actor that has a lane enters a state, unless it is in it already."""
+        lane = self.lanes[actor]
+        if not lane or lane[-1].state is not state:
+            lane.append(Change(self.now() if at_s is None else at_s, state))
+
+    def state(self, actor: str) -> State:
+        """What an actor does now."""
+        lane = self.lanes[actor]
+        return lane[-1].state if lane else State.DEAD
+
+    def rekeyed_since(self, moment: float, actor: str, kind: Keys) -> Rekey | None:
+        """The first new keys of a device after ``moment``, for that reason."""
+        found = (each for each in self.rekeys if each.at_s >= moment and each.actor == actor)
+        return next((each for each in found if each.kind is kind), None)
+
+    @property
+    def end_s(self) -> float:
+        """When the last thing was observed."""
+        moments = [event.at_s for event in self.events]
+        moments += [echo.at_s for echo in self.echoes[-1:]]
+        moments += [flow.to_s for flow in self.flows[-1:]]
+        return max(moments, default=0.0)
 
     def answered_since(self, moment: float) -> Echo | None:
         """The first ping sent after ``moment`` that was answered."""
