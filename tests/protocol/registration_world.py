@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
@@ -48,9 +49,15 @@ PEER = Address("198.51.100.7", 40000)
 FIRST, SECOND, THIRD = (Address(f"192.0.2.{number}", 4500) for number in (1, 2, 3))
 
 LIMIT_S = 3.0
-"""No two infos to one cathedral may be closer (cathedral section 2.2)."""
+"""A cathedral passes on one info in so much time (cathedral section 4.4.6)."""
+TURN_S = 3.15
+"""Infos in turn keep a margin to that."""
+OUT_OF_TURN_S = 10.0
+"""An info that is sooner must tell of a new SPI, and no other such one may be closer than this."""
 
 REMEMBRANCE_S = 15.0
+SETTLE_S = 15.0
+"""A cathedral judges no NAT sooner after it first heard of an end."""
 MAX_WAKES_WITHOUT_TIME = 4
 
 
@@ -98,8 +105,9 @@ class Sent(NamedTuple):
 class Cathedral:
     """Answers infos as section 4.4 has it; knows of no other client.
 
-    ``peer`` is what it answers, ``None`` while the peer isn't registered. While ``dead`` it says
-    nothing.
+    ``peer`` is what it answers, ``None`` while the peer isn't registered. If ``peer_judged_at`` is
+    a time, it answers so only from then on, and if it could judge our NAT; before that it relays.
+    ``whole_seconds``: its clock has no others, as the reference's. While ``dead`` it says nothing.
     """
 
     def __init__(self, address: Address, remembers: Iterable[Address] = ()) -> None:
@@ -109,6 +117,13 @@ class Cathedral:
         self.ambry: AmbryBody | None = None
         self.dead = False
         self.clock_s = 0.0
+        self.whole_seconds = False
+        self.peer_judged_at: float | None = None
+        self.passed_on: list[InfoBody] = []
+        """The infos that other cathedrals got to see."""
+        self._judged = False
+        self._settled_at = 0.0
+        self._pass_on_at = 0.0
         self._instance: InstanceId | None = None
         self._remember_at = 0.0
 
@@ -116,18 +131,36 @@ class Cathedral:
         """What it sends back."""
         if self.dead:
             return []
+        clock = self._clock(now)
         known, self._instance = self._instance, info.instance
+        if known != info.instance:
+            self._judged, self._settled_at = False, clock + SETTLE_S
         says: list[Answer] = []
         if known in (None, info.instance):
             if self.peer is not None:
-                says.append(AnswerBody(self.peer))
-            if info.wants_remembrance and now >= self._remember_at:
-                self._remember_at = now + REMEMBRANCE_S
+                says.append(AnswerBody(self._where(now)))
+            if info.wants_remembrance and clock >= self._remember_at:
+                self._remember_at = clock + REMEMBRANCE_S
                 says.append(RemembranceBody(self.remembers))
+        if clock >= self._pass_on_at:
+            self._pass_on_at = clock + LIMIT_S
+            self.passed_on.append(info)
         has = self.ambry
         if has and not info.skips_ambry and info.generation != has.header.generation:
             says.append(has)
         return [said(body, wall + self.clock_s) for body in says]
+
+    def judge(self, now: float) -> None:
+        """A message of NAT detection comes from where the last info came from."""
+        if self._instance is not None and not self.dead and self._clock(now) >= self._settled_at:
+            self._judged = True
+
+    def _where(self, now: float) -> Address | None:
+        at = self.peer_judged_at
+        return self.peer if at is None or (self._judged and now >= at) else self.address
+
+    def _clock(self, now: float) -> float:
+        return float(int(now)) if self.whole_seconds else now
 
 
 class World:
@@ -149,6 +182,8 @@ class World:
         self.commands: list[RegistrationCommand] = []
         self.events: list[RegistrationEvent] = []
         self.lost: Callable[[], bool] = lambda: False
+        self._turns: dict[Address, float] = {}
+        self._out_of_turn: dict[Address, float] = {}
         addresses = tuple(self.cathedrals) if configured is None else tuple(configured)
         self.client = client or registrant()
         self.registration = Registration(
@@ -217,8 +252,15 @@ class World:
         request = open_request_untrusted(SUITE, base, PUBLIC, header, datagram, self.wall, layout)
         assert isinstance(request.body, InfoBody)
         assert (request.identity, header.flocks) == (IDENTITY, self.client.flocks)
-        self._refuse_hasty(layout.magic, to)
-        self.sent.append(Sent(self.now, layout.magic, to, request.body))
+        sent = Sent(self.now, layout.magic, to, request.body)
+        if layout is NAT:
+            self.sent.append(sent)
+            for each in self.cathedrals.values():
+                if to == Address(each.address.host, NAT_PORT):
+                    each.judge(self.now)
+            return
+        self._refuse_hasty(sent)
+        self.sent.append(sent)
         cathedral = self.cathedrals.get(to)
         if cathedral is not None:
             for answer in cathedral.hear(request.body, self.now, self.wall):
@@ -226,8 +268,12 @@ class World:
                     self.registration.receive(answer, to, self.now, self.wall)
             self._take()
 
-    def _refuse_hasty(self, magic: bytes, to: Address) -> None:
-        for earlier in reversed(self.sent):
-            if (earlier.magic, earlier.to) == (magic, to):
-                assert self.now - earlier.at >= LIMIT_S
-                return
+    def _refuse_hasty(self, sent: Sent) -> None:
+        if sent.at - self._turns.get(sent.to, -math.inf) >= TURN_S:
+            self._turns[sent.to] = sent.at
+            return
+        before = next(each.info for each in reversed(self.infos) if each.to == sent.to)
+        told = {before.receiving, before.pending, None}
+        assert not {sent.info.receiving, sent.info.pending} <= told
+        assert sent.at - self._out_of_turn.get(sent.to, -math.inf) >= OUT_OF_TURN_S
+        self._out_of_turn[sent.to] = sent.at

@@ -192,6 +192,15 @@ def test_a_peer_that_never_gets_the_new_secret_is_cut_off() -> None:
     assert duo.run(20.0, lambda: duo.left.installed() > 1) < 20.0
 
 
+def test_two_generations_in_turn_do_not_put_off_the_end_of_the_old_keys() -> None:
+    duo = Duo(waiting=(False, False))
+    duo.run(3.0)
+    for number in range(20):
+        duo.left.adopt((NEW, b"x" * 32)[number % 2], duo.now)
+        duo.run(4.0)
+    assert any(isinstance(command, EraseKeys) for command in duo.left.commands)
+
+
 @pytest.mark.parametrize("waiting", [True, False])
 def test_the_first_ambry_of_a_lonely_device_erases_nothing(waiting: bool) -> None:
     duo = Duo(waiting=(waiting, False))

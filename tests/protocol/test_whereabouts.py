@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chancel.protocol.graces import discovery_sizes
+from chancel.protocol.path_trial import AT_ONCE_S
 from chancel.protocol.profile import CURRENT
 from chancel.protocol.whereabouts import HOLD_S, MAX_KEPT, PROBE_SIZES, Whereabouts
 from chancel.wire import grace
@@ -39,8 +40,10 @@ class Walk:
         for payload in self.here.probes():
             target, what = self.here.candidate, grace.decode_untrusted(payload)
             self.sent.append((self.now, target, what))
-            if isinstance(what, MtuProbe) and target in answers and target is not None:
-                self.here.observe(target if via else CATHEDRAL, self.now)
+            if target not in answers or target is None:
+                continue
+            self.here.observe(target if via else CATHEDRAL, self.now)
+            if isinstance(what, MtuProbe):
                 assert self.here.probe_answered(what.size, self.now)
 
     def probes(self, since: float = 0.0) -> list[int]:
@@ -83,7 +86,44 @@ def test_an_announced_address_is_tried_and_traffic_stays_relayed() -> None:
     assert beats[:16] == pytest.approx([float(second) for second in range(16)])
     later = zip(beats[16:], beats[15:-1], strict=True)
     assert {round(one - before, 6) for one, before in later} == {5.0}
-    assert walk.probes(start + 16.0) == []  # cheap: nothing was heard from there
+    assert walk.probes() == []  # whoever is there has not asked for large packets
+
+
+IMPOSSIBLE = ["224.0.0.1", "255.255.255.255", "240.0.0.1", "0.0.0.0", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("host", IMPOSSIBLE)
+def test_what_no_peer_can_have_as_its_address_is_not_tried(host: str) -> None:
+    walk = Walk()
+    walk.here.announced(Address(host, 53), walk.now)
+    assert walk.here.candidate is None
+    walk.run(60.0)
+    assert walk.sent == []
+
+
+def test_where_the_cathedral_is_on_this_machine_the_peer_may_be_so_too() -> None:
+    walk = Walk()
+    walk.here.cathedral_is(Address("127.0.0.1", 2333), walk.now)
+    walk.here.announced(Address("127.0.0.2", 2333), walk.now)
+    assert walk.here.candidate == Address("127.0.0.2", 2333)
+
+
+def test_a_cathedral_that_lies_makes_us_send_next_to_nothing() -> None:
+    """However often it names another victim: a heartbeat each quarter of a second for all."""
+    walk = Walk()
+    for number in range(2400):
+        walk.here.announced(Address("198.51.100.8", 1000 + number), walk.now)
+        walk.run(0.025)
+    assert {type(what) for _, _, what in walk.sent} == {Heartbeat}
+    assert len(walk.sent) <= 60.0 / AT_ONCE_S + 1
+
+
+def test_whoever_forges_the_sources_of_authentic_packets_makes_us_send_little() -> None:
+    walk = Walk()
+    for number in range(2400):
+        walk.here.observe(Address("198.51.100.8", 1000 + number), walk.now)
+        walk.run(0.025)
+    assert len(walk.probes()) <= 60.0 / AT_ONCE_S + 1
 
 
 def test_a_path_takes_both_directions() -> None:
@@ -92,6 +132,8 @@ def test_a_path_takes_both_directions() -> None:
     walk.run(5.0, answers=(PEER,), via=False)  # what we send arrives, and nothing comes back
     assert not walk.here.direct
     walk.here.observe(PEER, walk.now)
+    assert not walk.here.direct
+    walk.run(0.0, answers=(PEER,), via=False)
     assert walk.here.direct
     deaf = Walk()
     deaf.here.announced(PEER, deaf.now)
@@ -338,10 +380,12 @@ def test_offers_also_go_where_the_peer_speaks_from_before_anything_is_proved() -
     assert walk.here.offers_to(walk.now) == (CATHEDRAL, PEER)
 
 
-def test_acknowledgements_go_to_an_address_that_is_tried_too() -> None:
+def test_acknowledgements_go_to_an_address_that_is_tried_and_spoke_too() -> None:
     walk = Walk()
     assert walk.here.acknowledgements_to() == (CATHEDRAL,)
     walk.here.announced(PEER, walk.now)
+    assert walk.here.acknowledgements_to() == (CATHEDRAL,)
+    walk.here.observe(PEER, walk.now)
     assert walk.here.acknowledgements_to() == (CATHEDRAL, PEER)
     assert direct().here.acknowledgements_to() == (PEER,)
 
@@ -375,6 +419,7 @@ def test_known_addresses_are_kept_and_few() -> None:
 def test_a_new_key_repeats_what_was_tried_without_one() -> None:
     walk = Walk()
     walk.here.announced(PEER, walk.now)
+    walk.here.observe(PEER, walk.now)
     walk.run(61.0)
     walk.here.key_installed(walk.now)
     assert walk.here.wake_at() == walk.now

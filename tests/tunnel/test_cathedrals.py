@@ -138,6 +138,9 @@ def test_remembrance_is_kept_and_read_again(tmp_path: Path) -> None:
             left = tunnel_of(parish, 0, SECRET, remembrance=path, addresses=())
             async with left, tunnel_of(parish, 1, SECRET) as right:
                 await both_ready(left, right)
+                async with asyncio.timeout(UP_S):
+                    while view(left).cathedral is None:
+                        await asyncio.sleep(0.1)
                 assert view(left).cathedral == HERE
 
     path = tmp_path / "remembrance"
@@ -190,7 +193,7 @@ def test_ready_tells_of_a_name_without_an_address() -> None:
         async with tunnel_of(parish, 0, SECRET, addresses=("no..name:4500",)) as left:
             return await why_not(left, 0.5)
 
-    assert "no..name has no address" in asyncio.run(main())
+    assert "no..name has no IPv4 address" in asyncio.run(main())
 
 
 def test_names_are_looked_up_again_and_again() -> None:
@@ -202,11 +205,47 @@ def test_names_are_looked_up_again_and_again() -> None:
             task = asyncio.create_task(names.run())
             expected = (Address("127.0.0.1", 4500), Address("203.0.113.9", 1))
             assert await told.get() == expected
-            assert names.problem == "no..name has no address"
+            while names.problem is None:
+                await asyncio.sleep(0.01)
+            assert names.problem == "no..name has no IPv4 address"
             names.look()
             assert await told.get() == expected
             assert await told.get() == expected  # by itself, since one is missing
             task.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_name_that_takes_long_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever serves one domain may be silent, and later fail; a name keeps what it had."""
+
+    async def main() -> None:
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[tuple[Address, ...]]()
+        answers: dict[str, asyncio.Future[str]] = {}
+
+        async def look_up(host: str, port: int, **_: object) -> list[Any]:
+            answers[host] = loop.create_future()
+            return [(0, 0, 0, "", (await answers[host], port))]
+
+        monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        names = Names((("slow", 1), ("quick", 2)), told.put_nowait)
+        task = asyncio.create_task(names.run())
+        slow, quick = Address("192.0.2.1", 1), Address("192.0.2.2", 2)
+        async with asyncio.timeout(60.0):
+            while len(answers) < 2:
+                await asyncio.sleep(0)
+            answers["quick"].set_result(quick.host)
+            assert await told.get() == (quick,)
+            answers["slow"].set_result(slow.host)
+            assert await told.get() == (slow, quick)
+            answers.clear()
+            names.look()
+            while len(answers) < 2:
+                await asyncio.sleep(0)
+            answers["slow"].set_exception(OSError("no DNS"))
+            answers["quick"].set_result(quick.host)
+            assert await told.get() == (slow, quick)
+        task.cancel()
 
     asyncio.run(main())
 
@@ -219,6 +258,27 @@ def test_a_name_is_looked_up_by_the_tunnel() -> None:
                 while view(left).cathedral is None:
                     await asyncio.sleep(0.01)
             assert view(left).cathedral == Address("127.0.0.1", 4500)
+
+    asyncio.run(main())
+
+
+def test_closing_ends_a_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+
+        async def look_up(*_: object, **__: object) -> list[Any]:
+            asked.set()
+            await asyncio.Event().wait()
+            return []
+
+        monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        parish = Parish(MemoryNetwork())
+        async with tunnel_of(parish, 0, SECRET, addresses=("cathedral.example:4500",)) as left:
+            async with asyncio.timeout(60.0):
+                await asked.wait()
+            assert "its name is being looked up" in str(left.status().problem)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
 

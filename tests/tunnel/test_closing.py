@@ -305,3 +305,20 @@ def test_an_address_that_the_port_refuses_is_named() -> None:
                 await tunnel.ready(0.3)
 
     asyncio.run(main())
+
+
+def test_what_carries_a_tunnel_carries_no_other_and_stays_open() -> None:
+    """Two on one port would take each other's datagrams."""
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        port = network.port(LEFT)
+        left, right = Tunnel(port, SECRET, RIGHT, wall=wall()), right_of(network)
+        async with left, right:
+            await both_ready(left, right)
+            with pytest.raises(LocalProtocolError, match="carries another tunnel"):
+                await Tunnel(port, SECRET, RIGHT, wall=wall()).__aenter__()
+            await left.send(b"x")
+            assert await right.receive() == b"x"
+
+    run_jumping(main())

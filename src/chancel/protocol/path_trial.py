@@ -3,6 +3,9 @@
 A *path probe* is a probe of the MTU (``graces``) in a size that discovery of the MTU never uses,
 sent to this one address alone: its acknowledgement shows that what we send there arrives. Something
 authentic that comes from there shows the other direction. Neither is believed without the other.
+
+Whoever announces an address may lie, and have many of us send to a victim. So as long as nobody was
+heard from there, it gets heartbeats alone, the smallest packets that open a NAT.
 """
 
 from __future__ import annotations
@@ -59,25 +62,27 @@ class Trial:
         self._profile = profile
         self._burst_until = begin + BURST_S
         self._probes = 0
-        self._probed_at = -math.inf
+        self._soonest = begin
         self._moved_at = math.inf
         self._moved_packets = 0
 
     def at_once(self, now: float) -> None:
-        """Try now, and then as if nothing were."""
-        self.next_at = min(self.next_at, now)
+        """Try now, or a moment after the last try, and then as if nothing were."""
+        self.next_at = min(self.next_at, max(now, self._soonest))
 
     def burst(self, now: float) -> None:
         """Try every second again, from now on."""
-        self.next_at = min(self.next_at, now)
+        self.at_once(now)
         self._burst_until = now + BURST_S
 
     def heard(self, at: float) -> None:
         """Something authentic came from the address."""
         self._moved_at = min(self._moved_at, at)
         self._moved_packets += 1
-        if at >= self.heard_at + NEWS_S:
-            self.at_once(max(at, self._probed_at + AT_ONCE_S))
+        if self.heard_at == -math.inf:
+            self.burst(at)
+        elif at >= self.heard_at + NEWS_S:
+            self.at_once(at)
         self.heard_at = max(self.heard_at, at)
 
     def elsewhere(self) -> None:
@@ -104,10 +109,11 @@ class Trial:
         bursting = now < self._burst_until
         self.next_at = now + (BURST_INTERVAL_S if bursting else INTERVAL_S)
         encode = self._profile.graces.encode
-        if not bursting and now >= self.heard_at + NEWS_S:
+        unheard = self.heard_at == -math.inf
+        if unheard or (not bursting and now >= self.heard_at + NEWS_S):
             return [encode(Heartbeat())]
         self._probes += 1
-        self._probed_at = now
+        self._soonest = now + AT_ONCE_S
         return [encode(Heartbeat()), encode(MtuProbe(self.size))]
 
 

@@ -36,7 +36,8 @@ from chancel.protocol.registration_events import (
     RegistrationEvent,
 )
 from chancel.protocol.registration_keys import ClientKeys
-from chancel.protocol.registration_silence import INFO_INTERVAL_S, INFO_SPACING_S, Silence
+from chancel.protocol.registration_pace import Pace, Spis
+from chancel.protocol.registration_silence import Silence
 from chancel.protocol.registration_types import (
     CathedralChosen,
     PeerAnnounced,
@@ -48,6 +49,7 @@ from chancel.wire.ambry_offer import AmbryBody
 from chancel.wire.cathedral import CATHEDRAL, NAT, Answer
 from chancel.wire.drop import Drop
 from chancel.wire.info import AnswerBody, InfoBody
+from chancel.wire.offer import OfferLayout
 from chancel.wire.remembrance import RemembranceBody
 from chancel.wire.types import Address, Buffer, InstanceId, Spi
 
@@ -96,11 +98,10 @@ class Registration:
         self._newest = 0
         self._choice = Choice()
         self._silence = Silence(now, signs=registrant.remember)
+        self._silence.awaited = registrant.kek is not None
         self._instance = instance
-        self._receiving: Spi | None = None
-        self._pending: Spi | None = None
-        self._info_at = now
-        self._sent: dict[Address, float] = {}
+        self._spis: Spis = (None, None)
+        self._pace = Pace(now, detects_nat=bool(registrant.nat_port))
         self._choose_at = math.inf
         self._stored: tuple[Address, ...] = ()
         self._store_again_at = now
@@ -131,18 +132,18 @@ class Registration:
                 raise RemoteProtocolError(Drop.CATHEDRAL_SOURCE)
             answer = self._open_untrusted(datagram, now, wall)
             self._heard(source, answer.body, now)
-            self._take_untrusted(answer.body, now, wall)
+            self._take_untrusted(source, answer.body, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
 
     def report_keys(self, receiving: Spi | None, pending: Spi | None, now: float) -> None:
         """The SPIs of the active receive key and of the one that waits for its first use.
 
-        A cathedral relays no others, so it is told of a change soon.
+        A cathedral relays no others, so it is told of a change soon, and of a new one at once.
         """
-        if (receiving, pending) != (self._receiving, self._pending):
-            self._receiving, self._pending = receiving, pending
-            self._announce(now)
+        if (receiving, pending) != self._spis:
+            self._spis = receiving, pending
+            self._pace.announce(now)
 
     def adopted(self, generation: int, now: float) -> None:
         """The secret of the last ``AdoptSecret`` is in use.
@@ -151,6 +152,7 @@ class Registration:
         """
         del now
         self._ambries.adopted(generation)
+        self._silence.awaited = False
 
     def not_adopted(self, problem: str, now: float) -> None:
         """The secret of the last ``AdoptSecret`` could not be kept; ``problem`` is a sentence.
@@ -163,11 +165,11 @@ class Registration:
     def renew_instance(self, instance: InstanceId, now: float) -> None:
         """We are another instance from now on, as the peer is told, too."""
         self._instance = instance
-        self._announce(now)
+        self._pace.restart(now)
 
     def network_changed(self, now: float) -> None:
         """Our own address may have changed, or we may have slept."""
-        self._announce(now)
+        self._pace.announce(now)
 
     def resolved(self, cathedrals: Sequence[Address], now: float) -> None:
         """All addresses that the names of the configuration have by now, in its order.
@@ -181,7 +183,7 @@ class Registration:
         added = self._choice.configure(cathedrals)
         if self.cathedral is None:
             self._choose(self._choice.configured[0], now)
-        elif added and not self._silence.answering:
+        elif added and not self._silence.answering(now):
             self._choose(added[0], now)
         self._silence.signs = self._wants_remembrance
 
@@ -208,13 +210,13 @@ class Registration:
         """Do what is due. Too early or too late does no harm."""
         jump_s = self._jumps.advance(now, wall)
         if self._behaviour.watch_clock and jump_s >= CURRENT.clock_jump_s:
-            self._announce(now)
+            self._pace.announce(now)
         if self.cathedral is None:
             if now >= self._choose_at and (first := self._choice.next()) is not None:
                 self._choose(first, now)
         elif now >= self._silence.over_at():
             self._give_up(self.cathedral, now)
-        if self.cathedral is not None and now >= self._due_at():
+        if self.cathedral is not None:
             self._inform(self.cathedral, now, wall)
 
     def datagrams(self) -> list[tuple[bytes, Address]]:
@@ -262,13 +264,15 @@ class Registration:
 
     def _heard(self, source: Address, body: Answer, now: float) -> None:
         answer, sign = isinstance(body, AnswerBody), isinstance(body, RemembranceBody)
+        self._pace.heard(now)
         if self._silence.heard(now, answer=answer, sign=sign):
             self._events.append(CathedralAnswers(source))
 
-    def _take_untrusted(self, body: Answer, now: float, wall: float) -> None:
+    def _take_untrusted(self, source: Address, body: Answer, now: float, wall: float) -> None:
         match body:
             case AnswerBody(peer=peer, same_external_ipv4=same):
                 if peer is not None:
+                    self._pace.answered(now, directly=peer.host != source.host)
                     self._commands.append(PeerAnnounced(peer, now, same))
             case AmbryBody():
                 self._commands.append(self._ambries.take_untrusted(body, wall))
@@ -295,7 +299,7 @@ class Registration:
         self._silence.signs = self._wants_remembrance
         self._clock = _new_clock()
         self._newest = 0
-        self._announce(now)
+        self._pace.choose(cathedral, now)
         self._commands.append(CathedralChosen(cathedral, now))
 
     def _give_up(self, cathedral: Address, now: float) -> None:
@@ -306,31 +310,39 @@ class Registration:
         else:
             self._choose(after, now)
 
-    def _announce(self, now: float) -> None:
-        self._info_at = min(self._info_at, now)
-
     def _due_at(self) -> float:
-        """When the next info to the current cathedral is due."""
-        if self._choice.current is None:
-            return math.inf
-        soonest = self._sent.get(self._choice.current, -math.inf) + INFO_SPACING_S
-        if self._silence.overdue and self._choice.next() is not None:
-            return soonest
-        return max(self._info_at, soonest)
+        """When something is due that the current cathedral has to be told."""
+        pace = self._pace
+        return min(pace.nat_at, self._turn_at(), pace.out_of_turn_at(self._spis))
+
+    def _turn_at(self) -> float:
+        """When the next info is due in its turn."""
+        hurry = self._silence.overdue and self._choice.next() is not None
+        return self._pace.info_at(overdue=hurry)
 
     def _inform(self, cathedral: Address, now: float, wall: float) -> None:
-        """Send an info, and right after it the same to the port of NAT detection."""
-        self._info_at = now + INFO_INTERVAL_S
-        recent = {to: at for to, at in self._sent.items() if at > now - INFO_SPACING_S}
-        self._sent = recent | {cathedral: now}
-        ways = [(CATHEDRAL, cathedral)]
-        if self._registrant.nat_port:
-            ways.append((NAT, Address(cathedral.host, self._registrant.nat_port)))
+        """Send what is due. The same goes to the port of NAT detection, after an info or ahead."""
+        main = [(CATHEDRAL, cathedral)]
+        nat = [(NAT, Address(cathedral.host, self._registrant.nat_port))]
+        if now >= self._pace.nat_at:
+            self._pace.nat_sent()
+            self._send(nat, now, wall)
+        if now >= self._turn_at():
+            ways = main + nat if self._pace.nat_follows else main
+            self._pace.info_sent(self._spis, now)
+            if self._send(ways, now, wall):
+                self._silence.asked(now)
+        elif now >= self._pace.out_of_turn_at(self._spis):
+            self._pace.sent_out_of_turn(self._spis, now)
+            self._send(main, now, wall)
+
+    def _send(self, ways: Sequence[tuple[OfferLayout, Address]], now: float, wall: float) -> bool:
+        """Send the same each way; returns whether there are keys for it."""
         try:
             base, cosk = self._keys.for_offers(now), self._keys.cosk()
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
-            return
+            return False
         us, info = self._registrant, self._info()
         with base.reveal() as key, cosk.reveal() as signing:
             for layout, to in ways:
@@ -338,15 +350,14 @@ class Registration:
                     *(self._suite, key, us.flocks, us.identity, int(wall), info, signing, layout)
                 )
                 self._datagrams.append((offer, to))
-        self._silence.asked(now)
+        return True
 
     def _info(self) -> InfoBody:
         return InfoBody(
             self._registrant.tunnel,
             self._instance,
             self.generation,
-            self._receiving,
-            self._pending,
+            *self._spis,
             wants_remembrance=self._wants_remembrance,
             skips_ambry=self._registrant.kek is None,
         )

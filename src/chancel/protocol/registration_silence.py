@@ -2,14 +2,16 @@
 
 A cathedral may be silent because it has nothing to say. An info (what we tell it every few seconds)
 is answered while the peer is registered, too. One that was asked for what it remembers says it, as
-a *sign* of life, with the first info and then with the first after each 15 s. The reference waits
-for 45 s. We know earlier of a cathedral
+a *sign* of life, with the first info and then with the first after each 15 s, whatever becomes of
+the peer. The reference waits for 45 s. We know earlier: three infos in a row without an answer are
+enough if a sign was due with each of them; or with the last alone, if each should have been
+answered anyway, as it is
 
-* that is new to us: it answers the first info, or the second if it takes the first for a restart,
-* that answered each of the last infos: it stops when the peer leaves, but goes on giving signs.
+* by one that answered the info before them: it stops when the peer leaves, but goes on with signs,
+* by one that is new to us: it answers the first, or the second if it takes the first for a restart.
 
-Their next infos follow faster, and three without an answer are enough, the last of which should
-have brought a sign. Without signs silence never says anything.
+Infos follow faster meanwhile. Without signs silence says nothing; only while something is awaited
+(a first ambry, without which there may be no exchange) a long one counts, as 45 s do otherwise.
 """
 
 from __future__ import annotations
@@ -17,38 +19,28 @@ from __future__ import annotations
 import math
 from typing import Final
 
-INFO_INTERVAL_S: Final = 5.0
-"""From one info to the next (cathedral section 2.2)."""
-
-INFO_SPACING_S: Final = 3.2
-"""No two infos to one cathedral are closer: it passes on to others one in 3 s (section 4.4.6), and
-the way there may take the second less long than the first."""
+from chancel.protocol.registration_pace import INFO_SPACING_S
 
 SILENCE_S: Final = 45.0
-"""Silence after which a cathedral counts as dead in any case (section 6.3)."""
+"""Silence after which nobody expects anything of a cathedral any more (section 6.3)."""
 
 _UNANSWERED: Final = 3
 """Infos without an answer after which one counts as dead that should have answered each."""
 
-_UNANSWERED_LONG: Final = 9
-"""The same for one that may have had nothing to say: as many as there are in 45 s."""
-
 _SIGN_S: Final = 15.0
 """How long a cathedral that gave a sign gives no other."""
-
-_STEADY: Final = 2
-"""Answers to infos in a row after which the next is expected to be answered, too."""
 
 
 class Silence:
     """What is known of the current cathedral's answers.
 
-    ``signs`` is whether it is asked for signs. While :attr:`overdue`, the next info had better not
+    ``signs`` is whether it is asked for signs, ``awaited`` whether something of it is. While :attr:`overdue`, the next info had better not
     wait for its turn.
     """
 
     def __init__(self, now: float, *, signs: bool) -> None:
         self.signs = signs
+        self.awaited = False
         self.begin(now, restarted=True)
 
     def __repr__(self) -> str:
@@ -57,13 +49,12 @@ class Silence:
     @property
     def overdue(self) -> bool:
         """Whether an answer is expected and has not come yet."""
-        return self._unanswered > 0 and self._expected
+        return self._missed > 0 or (self._unanswered > 0 and self._expected)
 
-    @property
-    def answering(self) -> bool:
+    def answering(self, now: float) -> bool:
         """Whether it was heard lately."""
-        few = _UNANSWERED if self._expected else _UNANSWERED_LONG
-        return self._heard and self._unanswered < few
+        silent = self._unanswered if self._expected else self._missed
+        return self._heard and silent < _UNANSWERED and now < self._heard_at + SILENCE_S
 
     def begin(self, now: float, *, restarted: bool) -> None:
         """Another cathedral is the current one.
@@ -76,17 +67,18 @@ class Silence:
         self._sign_at = now if restarted else -math.inf
         self._asked_at = now
         self._unanswered = 0
+        self._missed = 0
         self._answered = False
-        self._row = 0
+        self._steady = False
 
     def asked(self, now: float) -> None:
-        """An info went out."""
-        if self._answered:
-            self._row += 1
-        elif not self._unanswered:
-            self._row = 0  # something was heard since the last info, but no answer to it
+        """An info went out in its turn."""
+        if self._answered or not self._unanswered:
+            self._steady = self._answered
         self._answered = False
         self._unanswered += 1
+        if self.signs and now >= self._sign_at + _SIGN_S:
+            self._missed += 1
         self._asked_at = now
 
     def heard(self, now: float, *, answer: bool = False, sign: bool = False) -> bool:
@@ -99,6 +91,7 @@ class Silence:
         self._heard = True
         self._told = False
         self._unanswered = 0
+        self._missed = 0
         self._answered |= answer
         if sign:
             self._sign_at = now
@@ -110,11 +103,12 @@ class Silence:
 
     def over_at(self) -> float:
         """When it counts as dead if nothing comes: infinity if silence says nothing so far."""
-        if self._told or not self.signs or self._unanswered < _UNANSWERED:
+        enough = 1 if self._expected else _UNANSWERED
+        if self._told:
             return math.inf
-        if self._expected and self._asked_at >= self._sign_at + _SIGN_S:
+        if self._unanswered >= _UNANSWERED and self._missed >= enough:
             return self._asked_at + INFO_SPACING_S
-        return self._heard_at + SILENCE_S
+        return self._heard_at + SILENCE_S if self.awaited else math.inf
 
     def told(self) -> None:
         """That it counts as dead was told, and it stays the current one: not again until heard."""
@@ -123,4 +117,4 @@ class Silence:
     @property
     def _expected(self) -> bool:
         """Whether each info should be answered."""
-        return self._row >= _STEADY if self._heard else self.signs
+        return self._steady if self._heard else self.signs

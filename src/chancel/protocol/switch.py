@@ -58,7 +58,8 @@ class Switch:
         """There is another secret; ``has_keys``: and keys that came of the old one."""
         self.opens_at = -math.inf
         if has_keys:
-            self.erase_at = now + AMBRY_LIMIT_S
+            # Not later for another replacement: whoever hands out two in turn could go on for ever.
+            self.erase_at = min(self.erase_at, now + AMBRY_LIMIT_S)
 
     def completed(self) -> None:
         """An exchange under the secret of now brought a sending key, or there are no keys left."""

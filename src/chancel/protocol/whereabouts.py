@@ -14,6 +14,7 @@ of a fixed address isn't moved by what a cathedral says.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -121,8 +122,11 @@ class Whereabouts:
         return tuple(target for target in targets if target is not None)
 
     def acknowledgements_to(self) -> tuple[Address, ...]:
-        """Where acknowledgements go: to an address that is tried, too, as the relay may be dead."""
-        targets = dict.fromkeys((self.address, self.candidate))
+        """Where acknowledgements go: also to an address that is tried and has spoken, as the relay
+        may be dead."""
+        targets, trial = dict.fromkeys([self.address]), self._trial
+        if trial is not None and trial.heard_at > -math.inf:
+            targets[trial.address] = None
         return tuple(target for target in targets if target is not None)
 
     def recent(self) -> tuple[Address, ...]:
@@ -145,11 +149,20 @@ class Whereabouts:
             self._path = None
 
     def announced(self, address: Address, now: float) -> None:
-        """The cathedral says where to send: an address of the peer, or the cathedral's own."""
+        """The cathedral says where to send: an address of the peer, or the cathedral's own.
+
+        It may lie. What it names gets no more than a heartbeat a second until the peer speaks from
+        there, and what no peer can have as its address gets nothing.
+        """
         if self._fixed is not None:
             return
         path, trial = self._path, self._trial
-        self._announced = None if self.is_relay(address) else address
+        if self.is_relay(address):
+            self._announced = None
+        elif self._is_possible(address):
+            self._announced = address
+        else:
+            return
         self._announced_at = now
         if path is not None:
             if address != path.address and now >= path.heard_at + HOLD_S:
@@ -255,6 +268,17 @@ class Whereabouts:
                 self._judge(trial, now)
         elif path is not None and path.address != self._fixed:
             self._probes += path.wake(self._acknowledges, now)
+
+    def _is_possible(self, address: Address) -> bool:
+        """Whether a peer can have this address: not that of many, nor one on this very machine
+        where the cathedral isn't on it, too."""
+        host = ipaddress.ip_address(address.host)
+        if host.is_multicast or host.is_unspecified or host.is_reserved:
+            return False
+        here = self._cathedral
+        return not host.is_loopback or (
+            here is not None and ipaddress.ip_address(here.host).is_loopback
+        )
 
     def _lost_at(self) -> float:
         """When the path is given up. A fixed address never is for silence."""

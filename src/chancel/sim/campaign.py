@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
+from chancel.sim import ordeal
 from chancel.sim.pair import Report, run
 from chancel.sim.scenario import Scenario
 
@@ -34,4 +35,11 @@ def run_all(scenarios: list[Scenario], jobs: int) -> Iterator[Report]:
     """Run scenarios in ``jobs`` processes; reports come as they finish, in any order."""
     with ProcessPoolExecutor(jobs) as pool:
         for done in as_completed([pool.submit(run, scenario) for scenario in scenarios]):
+            yield done.result()
+
+
+def run_ordeals(seeds: range, jobs: int) -> Iterator[ordeal.Outcome]:
+    """Run ordeals of pairs with cathedrals; outcomes come as they finish, in any order."""
+    with ProcessPoolExecutor(jobs) as pool:
+        for done in as_completed([pool.submit(ordeal.run, seed) for seed in seeds]):
             yield done.result()

@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from chancel.sim.campaign import YEAR, hard_days, run_all
+from chancel.sim.campaign import YEAR, hard_days, run_all, run_ordeals
 from chancel.sim.nat import NAT_TYPES
+from chancel.sim.ordeal import Outcome
+from chancel.sim.ordeal import run as run_ordeal
 from chancel.sim.pair import Report, run
 from chancel.sim.scenario import Kind, Scenario, Version
 
@@ -87,13 +89,26 @@ def pair(
     raise typer.Exit(0 if report.ok else 1)
 
 
+def ordeal(
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+) -> None:
+    """Simulate a pair whose cathedrals, routers and power fail; exit status 1 if it stays so."""
+    outcome = run_ordeal(seed)
+    for line in outcome.log:
+        typer.echo(line)
+    typer.echo(f"then packets passed after {outcome.works_s:.1f} s")
+    _print_problems(outcome)
+    raise typer.Exit(1 if outcome.problems else 0)
+
+
 def suite(
     seeds: Annotated[int, typer.Option(min=0, help="Hard days, each in two variants.")] = 200,
     year: Annotated[bool, typer.Option(help="Also a year of hourly key changes.")] = True,
+    ordeals: Annotated[int, typer.Option(min=0, help="Pairs whose cathedrals fail.")] = 500,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     tunnels: Tunnels = False,
 ) -> None:
-    """Run the long simulations: a year, and many hard days.
+    """Run the long simulations: a year, many hard days, and ordeals with cathedrals.
 
     A failing run prints the command that repeats it.
     """
@@ -101,12 +116,17 @@ def suite(
     scenarios += hard_days(range(1, seeds + 1))
     scenarios = [dataclasses.replace(scenario, tunnels=tunnels) for scenario in scenarios]
     started = time.monotonic()
-    failed = 0
+    failed, total = 0, len(scenarios) + ordeals
     for number, report in enumerate(run_all(scenarios, jobs), 1):
         failed += not report.ok
         _print_violations(report)
-        _say(f"{number}/{len(scenarios)} runs, {failed} failed, {time.monotonic() - started:.0f} s")
-    typer.echo(f"{len(scenarios)} runs, {failed} failed")
+        _say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
+    outcomes = run_ordeals(range(1, ordeals + 1), jobs)
+    for number, outcome in enumerate(outcomes, len(scenarios) + 1):
+        failed += bool(outcome.problems)
+        _print_problems(outcome)
+        _say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
+    typer.echo(f"{total} runs, {failed} failed")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -170,3 +190,8 @@ def _print_violations(report: Report) -> None:
     typer.echo(f"\n{len(report.violations)} broken rules; repeat: {report.scenario.command()}")
     for violation in report.violations[:MAX_SHOWN]:
         typer.echo(f"  {violation}")
+
+
+def _print_problems(outcome: Outcome) -> None:
+    if outcome.problems:
+        typer.echo(f"\n{', '.join(outcome.problems)}; repeat: {outcome.command()}")

@@ -68,6 +68,11 @@ class Machine(abc.ABC):
         self._host = network.host(address, uplink, self._arrive, realm)
         self._life: Life | None = None
 
+    @property
+    def address(self) -> Address:
+        """Its own: that inside of its router, if it has one."""
+        return self._host.address
+
     def start(self) -> None:
         """Power on: what runs here has no memory of any time before."""
         self.asleep = False
@@ -142,8 +147,10 @@ class Machine(abc.ABC):
             life.refused(datagram)
 
     def _wake_up(self, seconds: float) -> None:
+        if not self.asleep:
+            return  # it was switched off and on meanwhile
         self.clock.slept(seconds)
-        if self.asleep and self._life is not None:
+        if self._life is not None:
             self.asleep = False
             self._life.slept()
             self._resume()

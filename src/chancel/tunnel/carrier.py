@@ -5,6 +5,7 @@ What to do with either is decided here, so that the tunnel itself knows addresse
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -55,6 +56,14 @@ class Carrier(Protocol):
         """The peer at this address, for people."""
         ...
 
+    def take(self) -> None:
+        """Make what is below carry this tunnel alone, for good.
+
+        Raises ``LocalProtocolError`` if it carries another one: they would take each other's
+        datagrams.
+        """
+        ...
+
     async def open(self) -> None:
         """Enter what is below. Raises ``LocalProtocolError``."""
         ...
@@ -99,6 +108,10 @@ class PortCarrier:
         """The peer's address."""
         return "unknown" if address is None else str(address)
 
+    def take(self) -> None:
+        """Take the port."""
+        _take(self._port)
+
     async def open(self) -> None:
         """Enter the port."""
         await self._port.__aenter__()
@@ -129,6 +142,10 @@ class LinkCarrier:
         del address
         return self._link.peer.name
 
+    def take(self) -> None:
+        """Take the link."""
+        _take(self._link)
+
     async def open(self) -> None:
         """Enter the link."""
         await self._link.__aenter__()
@@ -145,6 +162,16 @@ class LinkCarrier:
     async def receive(self, limit: int) -> list[tuple[bytes, Address]]:
         """Return at least one datagram and at most ``limit``."""
         return [(message, LINK_PEER) for message in await self._link.receive_batch(limit)]
+
+
+_taken: weakref.WeakSet[Port | Link] = weakref.WeakSet()
+"""What carries a tunnel."""
+
+
+def _take(carrier: Port | Link) -> None:
+    if carrier in _taken:
+        raise LocalProtocolError(f"{carrier!r} carries another tunnel: make one for each")
+    _taken.add(carrier)
 
 
 def carried(

@@ -22,7 +22,8 @@ MAX_ADDRESSES: Final = 8
 class Names:
     """Looks up hosts, and tells their addresses in the order of the hosts.
 
-    ``tell`` is called with all addresses that are known by now, after each lookup.
+    ``tell`` is called with all addresses that are known by now, after each lookup of a host that
+    had any. One that has none keeps those that it had: that it can't be asked says nothing of them.
     """
 
     def __init__(
@@ -34,6 +35,10 @@ class Names:
         """Why a name had no address at the last lookup, for people."""
         self._targets = targets
         self._tell = tell
+        self._found: dict[tuple[str, int], list[Address]] = {
+            (host, port): [Address(host, port)] if is_numeric(host) else []
+            for host, port in targets
+        }
         self._wanted = asyncio.Event()
 
     def look(self) -> None:
@@ -42,28 +47,28 @@ class Names:
 
     async def run(self) -> None:
         """Look up again and again; at once where no host is a name."""
-        if all(is_numeric(host) for host, _ in self._targets):
-            return
-        while True:
+        names = [target for target in self._found if not is_numeric(target[0])]
+        while names:
             self._wanted.clear()
-            found = {target: await self._lookup(*target) for target in self._targets}
-            missing = [host for (host, _), addresses in found.items() if not addresses]
-            self.problem = f"{missing[0]} has no address" if missing else None
-            self._tell(tuple(dict.fromkeys(itertools.chain.from_iterable(found.values()))))
+            # All at the same time: a server of one domain that is silent holds up no other.
+            missing = list(filter(None, await asyncio.gather(*map(self._look_up, names))))
+            self.problem = f"{missing[0]} has no IPv4 address" if missing else None
             try:
                 async with asyncio.timeout(RETRY_S if missing else LOOK_AGAIN_S):
                     await self._wanted.wait()
             except TimeoutError:
                 pass
 
-    async def _lookup(self, host: str, port: int) -> list[Address]:
-        if is_numeric(host):
-            return [Address(host, port)]
+    async def _look_up(self, target: tuple[str, int]) -> str | None:
+        """Look up one and tell of it; the host, if it has no address."""
+        host, port = target
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(
+            places = await loop.getaddrinfo(
                 host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
             )
         except (OSError, UnicodeError):  # no such name, no DNS, or no name at all
-            return []
-        return [Address(str(place[0]), port) for *_, place in found][:MAX_ADDRESSES]
+            return host
+        self._found[target] = [Address(str(place[0]), port) for *_, place in places][:MAX_ADDRESSES]
+        self._tell(tuple(dict.fromkeys(itertools.chain.from_iterable(self._found.values()))))
+        return None

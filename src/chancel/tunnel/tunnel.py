@@ -231,14 +231,15 @@ class Tunnel(LinkEndpoint, Uncopied):
         if not self.is_here:
             return
         await self._voice.wait_silent()
-        if self._reader is not None:
-            await asyncio.wait([self._reader])
+        if tasks := [task for task in (self._reader, self._lookups) if task is not None]:
+            await asyncio.wait(tasks)
         await self._carrier.wait_closed()
 
     async def __aenter__(self) -> Self:
         self._enter()
         async with self._turn:
             if self._reader is None:
+                self._carrier.take()  # not ours to close if it carries another one
                 try:
                     await self._carrier.open()
                 except BaseException:
