@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
+from typing import Any
 
 import pytest
 
+from chancel.crypto.system import SystemSuite
 from chancel.daemon.board import BoardWriter
 from chancel.daemon.config_types import Mode
-from chancel.daemon.duties import bless, heaven_rx, purgatory_tx
+from chancel.daemon.duties import bless, heaven_rx, heaven_tx, purgatory_tx
 from chancel.daemon.hot.filling import Filling
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneReader, LaneWriter
@@ -21,7 +24,15 @@ from chancel.daemon.records import BlessRecord, HeavenTxRecord, KeeperRecord
 from chancel.daemon.run import TO_CANDIDATE, Run, pack_address
 from chancel.daemon.settings import CathedralSettings, TunnelSettings
 from chancel.daemon.topology import Wiring, of
-from chancel.protocol.messages import InstallSendKey
+from chancel.errors import RemoteProtocolError
+from chancel.protocol.graces import discovery_sizes
+from chancel.protocol.messages import (
+    Command,
+    InstallCathedralMask,
+    InstallMask,
+    InstallSendKey,
+)
+from chancel.protocol.shroud import Shroud
 from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.drop import Drop
 from chancel.wire.grace import Heartbeat, MtuAck, MtuProbe, decode_untrusted, encode
@@ -151,27 +162,78 @@ def test_heaven_rx_sends_what_the_keeper_wants_to_be_tried(benches: list[Bench])
     bench.boards["keeper"].write(TUNNEL, KeeperRecord(heartbeats=2, probes=1, probe_size=700), {})
     duty._look()
     assert graces() == [(True, Heartbeat())]
-    # The peer's own probe is answered both ways, as the relay may be dead.
+    # The peer's own probe is answered both ways, if it spoke there: the relay may be dead.
     trying = KeeperRecord(
         heartbeats=2,
         probes=1,
         probe_size=700,
         target=pack_address(Address("192.0.2.1", 1)),
         candidate=pack_address(Address("192.0.2.2", 2)),
+        candidate_spoke=1,
     )
     bench.boards["keeper"].write(TUNNEL, trying, {})
     bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=1, probe_size=650), {})
     duty._look()
     assert graces() == [(True, MtuAck(650)), (False, MtuAck(650))]
-    direct = dataclasses.replace(trying, target=trying.candidate)
-    bench.boards["keeper"].write(TUNNEL, direct, {})
+    unheard = dataclasses.replace(trying, candidate_spoke=0)
+    bench.boards["keeper"].write(TUNNEL, unheard, {})
     bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=2, probe_size=650), {})
     duty._look()
-    assert (False, MtuAck(650)) in graces()
-    # What acknowledges such a probe says nothing of the MTU.
-    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=2, acks=1, ack_size=700), {})
+    assert graces() == [(False, MtuAck(650))]
+    other.close()
+    duty.remove(TUNNEL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"mtu_discovery": True}, 2),
+        ({}, 0),
+        ({"cathedral": None, "mtu_discovery": True}, 3),
+    ],
+    ids=["auto", "a number", "no cathedral"],
+)
+def test_what_acknowledges_a_probe_of_the_path_says_nothing_of_the_mtu(
+    benches: list[Bench], changes: dict[str, Any], count: int
+) -> None:
+    """Both may come at once: each has a place of its own on the board."""
+    bench = Bench("heaven-tx", ("heaven",), ())
+    benches.append(bench)
+    duty = heaven_tx.make(bench.process)
+    device, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    there = dataclasses.replace(settings(), **changes)
+    duty.add(TUNNEL, there, [device.detach()])
+    sizes = *[*discovery_sizes(MTU, there.protocol)][1:3], 700
+    assert 700 not in sizes[:2]
+    runs = lay(bench.writers["heaven"], *((NEXT_GRACE, encode(MtuAck(size))) for size in sizes))
+    bench.writers["heaven"].send(runs)
+    duty._write()
+    record, _drops = duty._tunnels[TUNNEL].snapshot()
+    assert (record.acks, record.ack_size) == (3, 700)
+    assert (record.mtu_acks, record.mtu_ack_size) == (count, (0, *sizes)[count])
+    other.close()
+    duty.remove(TUNNEL)
+
+
+@pytest.mark.parametrize("discovery", [True, False])
+def test_heaven_rx_goes_by_what_says_something_of_the_mtu(
+    benches: list[Bench], *, discovery: bool
+) -> None:
+    bench = Bench("heaven-rx", (), ("bless",))
+    benches.append(bench)
+    duty = heaven_rx.make(bench.process)
+    device, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    duty.add(TUNNEL, dataclasses.replace(settings(), mtu_discovery=discovery), [device.detach()])
+    graces = duty._tunnels[TUNNEL].graces
+    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(acks=1, ack_size=700), {})
     duty._look()
-    assert Drop.GRACE_SIZE not in duty._tunnels[TUNNEL].graces.drops
+    assert graces.mtu == MTU
+    assert not graces.drops
+    record = HeavenTxRecord(acks=2, ack_size=700, mtu_acks=1, mtu_ack_size=1254)
+    bench.boards["heaven-tx"].write(TUNNEL, record, {})
+    duty._look()
+    assert graces.mtu == (1254 if discovery else MTU)
+    assert graces.drops == ({} if discovery else {Drop.GRACE_SIZE: 1})
     other.close()
     duty.remove(TUNNEL)
 
@@ -230,5 +292,58 @@ def test_purgatory_tx_knows_where_each_goes(benches: list[Bench]) -> None:
     bench.boards["keeper"].write(TUNNEL, KeeperRecord(target=pack_address(peer)), {})
     duty._look()
     assert send("purgatory", TO_CANDIDATE) == [[], [], []]
+    there.close()
+    duty.remove(TUNNEL)
+
+
+def test_purgatory_tx_puts_the_mask_of_a_new_ambry_on_offers_first(benches: list[Bench]) -> None:
+    """On traffic when the keeper has understood the peer since then, and so the peer has it."""
+    bench = Bench("purgatory-tx", ("purgatory", "offer"), ())
+    benches.append(bench)
+    there = Sockets()
+    peer = there.addresses[0]
+    duty = purgatory_tx.make(bench.process)
+    outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    cathedral = CathedralSettings((), CathedralId(1), "", "", kek="kek")
+    masked = dataclasses.replace(settings(), shroud=True, cathedral=cathedral)
+    duty.add(TUNNEL, masked, [outside.detach()])
+    keys = {name: name.encode().ljust(32) for name in ("old", "new")}
+    record = KeeperRecord(target=pack_address(peer), peer_at=time.monotonic())
+
+    def install(*commands: Command) -> None:
+        for command in commands:
+            bench.keys("send-mask").send(TUNNEL, command)
+        duty._take_masks()
+
+    def look(record: KeeperRecord) -> None:
+        bench.boards["keeper"].write(TUNNEL, record, {})
+        duty._look()
+
+    def worn(lane: str) -> list[str]:
+        """Which key takes off the mask of what is sent."""
+        datagram = bytes(range(100, 160))
+        writer = bench.writers[lane]
+        _, memory = writer.wait_slot()
+        memory[: len(datagram)] = datagram
+        writer.send([Run(TUNNEL, 0, 1, len(datagram), len(datagram), 0, bytes(18))])
+        duty._send(bench.process.readers[lane])
+        ((sent,), *_others) = there.received()
+        return [name for name, key in keys.items() if taken_off(key, sent) == datagram]
+
+    def taken_off(key: bytes, datagram: bytes) -> bytes | None:
+        try:
+            return Shroud(key, SystemSuite()).unwrap(datagram)
+        except RemoteProtocolError:
+            return None
+
+    look(record)
+    install(InstallCathedralMask(bytes(32), bytes(16), (bytes((192, 0, 2, 1)),)))
+    install(InstallMask(keys["old"]))
+    assert (worn("purgatory"), worn("offer")) == (["old"], ["old"])
+    install(InstallMask(keys["new"]))
+    look(record)
+    assert (worn("purgatory"), worn("offer")) == (["old"], ["new"])
+    look(dataclasses.replace(record, peer_at=time.monotonic()))
+    assert (worn("purgatory"), worn("offer")) == (["new"], ["new"])
     there.close()
     duty.remove(TUNNEL)

@@ -8,46 +8,27 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
-from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from chancel.crypto.system import SystemSuite
 from chancel.daemon import replacing
-from chancel.daemon.cathedral_client import CathedralClient
-from chancel.daemon.duties.chapel import make_machine
 from chancel.daemon.peers import Peers, open_file, path_of
-from chancel.daemon.records import NOWHERE, TROUBLES, ConfessRecord, HeavenTxRecord, KeeperRecord
-from chancel.daemon.run import pack_address, unpack_address
-from chancel.daemon.settings import CathedralSettings, TunnelSettings
-from chancel.protocol.cathedral_offers import open_request_untrusted
-from chancel.protocol.exchange import Exchange
+from chancel.daemon.records import ConfessRecord, HeavenTxRecord
 from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey
-from chancel.protocol.registration_events import RegistrationEvent
 from chancel.vault.files import SecretFile
 from chancel.vault.secret import Secret
-from chancel.wire.cathedral import CATHEDRAL, NAT
-from chancel.wire.info import InfoBody
 from chancel.wire.remembrance import RemembranceBody
 from chancel.wire.types import Address, Salt, SessionKey, Spi
+from tests.daemon.registered import End, address
 from tests.protocol.registration_world import (
-    BASE,
     FIRST,
-    FLOCKS,
-    IDENTITY,
     KEK,
     NAT_PORT,
-    NOW,
     PEER,
-    PUBLIC,
     SECOND,
-    SECRET,
     SHARED,
-    SIGNING,
     TUNNEL,
-    WALL,
     Cathedral,
     ambry,
 )
@@ -55,127 +36,6 @@ from tests.protocol.registration_world import (
 ELSEWHERE = Address("198.51.100.8", 40001)
 KEY = SessionKey(bytes(32))
 OURS, NEXT, THEIRS = Spi(0xCAFE0001), Spi(0xCAFE0002), Spi(0xFECA0001)
-
-
-class End:
-    """The keeper's part for one tunnel; cathedrals answer whatever it sends to them."""
-
-    def __init__(
-        self, home: Path, *cathedrals: Cathedral, peer: Address | None = None, **options: Any
-    ):
-        self.home = home
-        self.now = NOW
-        self.cathedrals = {each.address: each for each in cathedrals}
-        self.infos: list[tuple[Address, InfoBody]] = []
-        self.probed: list[Address] = []
-        self.events: list[RegistrationEvent] = []
-        self.changes = 0
-        for name, content in (("cs", SECRET), ("cosk", SIGNING + PUBLIC), ("kek", KEK)):
-            if not (home / name).exists():
-                (home / name).touch(0o600)
-                (home / name).write_bytes(content)
-        cathedral = CathedralSettings(
-            addresses=options.pop("addresses", tuple(self.cathedrals)),
-            identity=IDENTITY,
-            secret=str(home / "cs"),
-            cosk=str(home / "cosk"),
-            **options,
-        )
-        self.settings = TunnelSettings(
-            instance="a",
-            tunnel=IPv4Interface("10.0.0.1/24"),
-            accepts=(),
-            mtu=1400,
-            mtu_discovery=False,
-            peer=peer,
-            flocks=FLOCKS,
-            spi_prefix=TUNNEL,
-            secret=str(home / "secret"),
-            shroud=True,
-            cathedral=cathedral,
-        )
-        suite = SystemSuite()
-        self.peers = Peers(open_file(path_of(home, "a")), "a")
-        self.exchange = make_machine(
-            self.settings, suite, SecretFile(home / "secret"), self.now, self.wall
-        )
-        assert isinstance(self.exchange, Exchange)
-        self.client = CathedralClient(
-            *(self.settings, cathedral, suite, self.exchange, self.peers),
-            self._secret_changed,
-            *(self.now, self.wall),
-        )
-        self.settle()
-
-    @property
-    def wall(self) -> float:
-        return WALL - NOW + self.now
-
-    @property
-    def board(self) -> KeeperRecord:
-        """What others read."""
-        return KeeperRecord(**self.client.fields())
-
-    @property
-    def target(self) -> Address | None:
-        return address(self.board.target)
-
-    @property
-    def candidate(self) -> Address | None:
-        return address(self.board.candidate)
-
-    @property
-    def trouble(self) -> str:
-        return TROUBLES[self.board.trouble]
-
-    def run(self, seconds: float) -> None:
-        """Let time pass, in steps that no timer is longer than."""
-        end = self.now + seconds
-        while self.now < end:
-            due = self.client.wake_at()
-            self.now = min(end, max(self.now + 0.01, end if due is None else due))
-            self.settle()
-
-    def settle(self) -> None:
-        self.exchange.wake(self.now, self.wall)
-        self.client.wake(self.now, self.wall)
-        self.client.note_events(self.now, self.events.append)
-        for datagram, to in self.client.datagrams():
-            layout = CATHEDRAL if datagram.startswith(CATHEDRAL.magic) else NAT
-            header = layout.decode_untrusted(datagram)
-            request = open_request_untrusted(
-                SystemSuite(), BASE, PUBLIC, header, datagram, self.wall, layout
-            )
-            assert isinstance(request.body, InfoBody)
-            if layout is NAT:
-                self.probed.append(to)
-                continue
-            self.infos.append((to, request.body))
-            for answer in self.cathedrals[to].hear(request.body, self.now, self.wall):
-                self.client.receive(answer, to, self.now, self.wall)
-        self.client.wake(self.now, self.wall)
-        self.client.note_events(self.now, self.events.append)
-
-    def confess(self, source: Address, at: float, other: Address | None = None) -> None:
-        """Something authentic came from the source, and before that from another."""
-        record = ConfessRecord(
-            peer=pack_address(source),
-            peer_at=at,
-            other=pack_address(other) if other else NOWHERE,
-            other_at=at - 0.1 if other else 0.0,
-        )
-        self.client.hear(record, None, self.now)
-        self.settle()
-
-    def close(self) -> None:
-        self.peers.close()
-
-    def _secret_changed(self) -> None:
-        self.changes += 1
-
-
-def address(packed: bytes) -> Address | None:
-    return None if packed == NOWHERE else unpack_address(packed)
 
 
 @pytest.fixture
@@ -221,14 +81,18 @@ def test_an_announced_peer_is_tried_and_followed_when_both_directions_work(home:
     assert end.board.probes == 0, "there is no key to send with"
     end.client.keys_changed([InstallSendKey(THEIRS, Salt(bytes(4)), KEY)], end.now)
     end.run(2.0)
-    assert end.board.probes > 0
     assert end.board.heartbeats > 0
-    assert 623 <= end.board.probe_size <= 1400
+    assert (end.board.probes, end.board.candidate_spoke) == (0, 0), "anybody may be there"
     end.confess(PEER, end.now)
+    end.run(1.0)
+    assert end.board.probes > 0
+    assert end.board.candidate_spoke
+    assert 623 <= end.board.probe_size <= 1400
     assert end.target == FIRST, "we don't know yet whether we are heard there"
     end.client.hear(None, HeavenTxRecord(acks=1, ack_size=end.board.probe_size), end.now)
     end.settle()
     assert (end.target, end.board.direct) == (PEER, 1)
+    assert not end.board.candidate_spoke, "there is no second address"
     assert end.peers.kept == (PEER,)
     assert end.board.target_at == pytest.approx(end.now, abs=0.1)
 
@@ -287,7 +151,10 @@ def test_a_peer_that_fell_silent_is_sought_at_the_cathedral(home: Path) -> None:
 
 
 class TestKeysThatAreTold:
-    """The cathedral relays only what is for these SPIs."""
+    """The cathedral relays only what is for these SPIs, and drops all else until it hears of them.
+
+    So it hears of each before the peer does: of the one that the next exchange will have, too.
+    """
 
     def told(self, end: End) -> tuple[Spi | None, Spi | None]:
         end.run(6.0)
@@ -303,27 +170,40 @@ class TestKeysThatAreTold:
 
     def test_from_the_first_to_the_next(self, home: Path) -> None:
         end = End(home, Cathedral(FIRST))
-        assert self.told(end) == (None, None)
+        self.use(end, 0)
+        coming = end.exchange.next_spi
+        assert self.told(end) == (None, coming)
         self.install(end, OURS)
-        assert self.told(end) == (OURS, None)
+        coming = end.exchange.next_spi
+        assert self.told(end) == (OURS, coming)
         self.use(end, OURS)
-        assert self.told(end) == (OURS, None)
+        coming = end.exchange.next_spi
+        assert self.told(end) == (OURS, coming)
         end.client.keys_changed([InstallReceiveKey(NEXT, Salt(bytes(4)), KEY)], end.now)
         self.use(end, OURS)
         assert self.told(end) == (OURS, NEXT)
         self.use(end, NEXT)
-        assert self.told(end) == (NEXT, None)
+        coming = end.exchange.next_spi
+        assert self.told(end) == (NEXT, coming)
         end.client.keys_changed([EraseKeys()], end.now)
         self.use(end, 0)
-        assert self.told(end) == (None, None)
+        coming = end.exchange.next_spi
+        assert self.told(end) == (None, coming)
+
+    def test_a_running_exchange_has_installed_the_key_that_was_told(self, home: Path) -> None:
+        end = End(home, Cathedral(FIRST))
+        self.use(end, 0)
+        told = end.exchange.next_spi
+        assert self.told(end) == (None, told)
+        self.install(end, told)
+        assert self.told(end) == (told, None)
 
     def test_it_is_told_before_its_turn(self, home: Path) -> None:
         end = End(home, Cathedral(FIRST))
         end.run(5.5)
-        count = len(end.infos)
         self.install(end, OURS)
         end.run(3.3)
-        assert len(end.infos) == count + 1
+        assert end.infos[-1][1].receiving == OURS
 
 
 class TestAmbry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from ipaddress import IPv4Interface
@@ -14,10 +15,13 @@ from chancel.crypto.system import SystemSuite
 from chancel.daemon.masks import CathedralMaskKeys, Masks
 from chancel.daemon.run import pack_address
 from chancel.daemon.settings import CathedralSettings, TunnelSettings
+from chancel.errors import RemoteProtocolError
 from chancel.protocol.messages import EraseKeys, InstallCathedralMask, InstallMask
 from chancel.protocol.shroud import Shroud
 from chancel.protocol.shroud_marks import is_mark_of_untrusted
+from chancel.protocol.switch import AMBRY_LIMIT_S
 from chancel.wire.cathedral_fields import CathedralId
+from chancel.wire.offer import MAGIC
 from chancel.wire.types import Address, FlockId, Flocks
 
 SUITE = SystemSuite()
@@ -61,14 +65,14 @@ def cathedral_settings(settings: TunnelSettings) -> CathedralSettings:
 
 def test_which_mask_is_whose(settings: TunnelSettings) -> None:
     masks = Masks(settings, SUITE)
-    masks.install(InstallMask(bytes(32)))
-    assert masks.of(PEER) is None, "it may be a cathedral, until they are known"
-    masks.install(InstallCathedralMask(b"c" * 32, bytes(16), HOSTS))
-    masks.install(EraseKeys())
-    peer, cathedral = masks.of(PEER), masks.of(CATHEDRAL)
+    masks.install(InstallMask(bytes(32)), 0.0)
+    assert masks.of(PEER, 0.0) is None, "it may be a cathedral, until they are known"
+    masks.install(InstallCathedralMask(b"c" * 32, bytes(16), HOSTS), 0.0)
+    masks.install(EraseKeys(), 0.0)
+    peer, cathedral = masks.of(PEER, 0.0), masks.of(CATHEDRAL, 0.0)
     assert peer is not None
     assert cathedral is not None
-    assert masks.of(NAT_PORT) is cathedral
+    assert masks.of(NAT_PORT, 0.0) is cathedral
     assert Shroud(bytes(32), SUITE).unwrap(peer.wrap(DATAGRAM, 0)) == DATAGRAM
     assert Shroud(b"c" * 32, SUITE).unwrap(cathedral.wrap(DATAGRAM, 0)) == DATAGRAM
     assert cathedral.unwrap(Shroud(b"c" * 32, SUITE).wrap(DATAGRAM, 0)) == DATAGRAM
@@ -76,24 +80,116 @@ def test_which_mask_is_whose(settings: TunnelSettings) -> None:
 
 def test_without_a_secret_only_cathedrals_are_talked_to(settings: TunnelSettings) -> None:
     masks = Masks(settings, SUITE)
-    masks.install(InstallCathedralMask(b"c" * 32, bytes(16), HOSTS[:1]))
-    assert masks.of(PEER) is None
-    assert masks.of(CATHEDRAL) is not None
+    masks.install(InstallCathedralMask(b"c" * 32, bytes(16), HOSTS[:1]), 0.0)
+    assert masks.of(PEER, 0.0) is None
+    assert masks.of(CATHEDRAL, 0.0) is not None
 
 
 def test_a_tunnel_without_cathedral_has_one_mask(settings: TunnelSettings) -> None:
     masks = Masks(dataclasses.replace(settings, cathedral=None), SUITE)
-    assert masks.of(PEER) is None
-    masks.install(InstallMask(bytes(32)))
-    assert masks.of(PEER) is masks.of(CATHEDRAL) is not None
+    assert masks.of(PEER, 0.0) is None
+    masks.install(InstallMask(bytes(32)), 0.0)
+    assert masks.of(PEER, 0.0) is masks.of(CATHEDRAL, 0.0) is not None
+
+
+HEADER = bytes((0xFE, 0x1F, 0, 1, 0, 0, 0, 1)) + bytes(7) + b"\x01"
+THEIRS = HEADER + FLOCKS.peer.to_bytes(8, "big") + FLOCKS.own.to_bytes(8, "big") + bytes(30)
+"""Traffic of the peer, as far as a mask can see."""
+OFFER = MAGIC + bytes(100)
+OLD, NEW = bytes(32), b"n" * 32
+
+
+class TestAmbry:
+    """The secret is another one, and one of the two ends is the first to know."""
+
+    @pytest.fixture
+    def masks(self, settings: TunnelSettings) -> Masks:
+        cathedral = dataclasses.replace(cathedral_settings(settings), kek="kek")
+        masks = Masks(dataclasses.replace(settings, cathedral=cathedral), SUITE)
+        masks.install(InstallCathedralMask(b"c" * 32, bytes(16), HOSTS), 0.0)
+        masks.install(InstallMask(OLD), 0.0)
+        masks.install(InstallMask(NEW), 10.0)
+        return masks
+
+    def worn(self, masks: Masks, now: float, *, offer: bool = False) -> bytes:
+        """The key of the mask that a datagram to the peer gets."""
+        mask = masks.of(PEER, now, offer=offer)
+        assert mask is not None
+        datagram = mask.wrap(THEIRS, 0)
+        found = []
+        for key in (OLD, NEW):
+            with contextlib.suppress(RemoteProtocolError):
+                if Shroud(key, SUITE).unwrap(datagram) == THEIRS:
+                    found.append(key)
+        (key,) = found
+        return key
+
+    def heard(self, masks: Masks, key: bytes, datagram: bytes, now: float) -> bool:
+        """Whether what the peer masks under a key is understood."""
+        mask = masks.of(PEER, now)
+        assert mask is not None
+        try:
+            return mask.unwrap(Shroud(key, SUITE).wrap(datagram, 0)) == datagram
+        except RemoteProtocolError:
+            return False
+
+    @pytest.mark.parametrize("datagram", [THEIRS, OFFER], ids=["traffic", "offer"])
+    def test_both_are_taken_off_for_a_while(self, masks: Masks, datagram: bytes) -> None:
+        for _ in range(600):  # one in 255 looks as if the other mask had come off
+            assert self.heard(masks, OLD, datagram, 10.0)
+            assert self.heard(masks, NEW, datagram, 10.0)
+        assert self.heard(masks, OLD, datagram, 10.0 + AMBRY_LIMIT_S - 0.1)
+        assert not self.heard(masks, OLD, datagram, 10.0 + AMBRY_LIMIT_S)
+        assert self.heard(masks, NEW, datagram, 10.0 + AMBRY_LIMIT_S)
+        assert not self.heard(masks, b"x" * 32, datagram, 10.0 + AMBRY_LIMIT_S)
+
+    def test_only_offers_wear_the_new_one_until_the_peer_has_it(self, masks: Masks) -> None:
+        masks.understood(9.9)
+        assert self.worn(masks, 20.0) == OLD
+        assert self.worn(masks, 20.0, offer=True) == NEW
+        masks.understood(10.1)
+        assert self.worn(masks, 20.0) == NEW
+
+    def test_the_old_one_is_worn_no_longer_than_the_keys_live(self, masks: Masks) -> None:
+        assert self.worn(masks, 10.0 + AMBRY_LIMIT_S) == NEW
+
+    def test_what_is_under_the_new_one_shows_that_the_peer_has_it(self, masks: Masks) -> None:
+        assert self.heard(masks, NEW, THEIRS, 11.0)
+        assert self.worn(masks, 11.0) == NEW
+
+    def test_of_several_the_one_that_the_peer_has_stays(self, masks: Masks) -> None:
+        masks.install(InstallMask(b"m" * 32), 20.0)
+        assert self.worn(masks, 21.0) == OLD
+        assert not self.heard(masks, NEW, THEIRS, 21.0)
+        over = masks.of(PEER, 10.0 + AMBRY_LIMIT_S)
+        assert over is masks.of(PEER, 21.0, offer=True), "its keys live no longer for it"
+        masks.understood(22.0)
+        masks.install(InstallMask(NEW), 30.0)
+        mask = masks.of(PEER, 31.0)
+        assert mask is not None
+        assert Shroud(b"m" * 32, SUITE).unwrap(mask.wrap(THEIRS, 0)) == THEIRS
+
+    def test_what_cathedrals_say_has_one_mask(self, masks: Masks) -> None:
+        mask = masks.of(CATHEDRAL, 11.0)
+        assert mask is masks.of(CATHEDRAL, 11.0, offer=True) is not masks.of(PEER, 11.0)
+
+    def test_without_ambries_a_new_secret_is_for_both_at_once(
+        self, settings: TunnelSettings
+    ) -> None:
+        masks = Masks(settings, SUITE)
+        masks.install(InstallCathedralMask(b"c" * 32, bytes(16), HOSTS), 0.0)
+        masks.install(InstallMask(OLD), 0.0)
+        masks.install(InstallMask(NEW), 10.0)
+        assert self.worn(masks, 10.0) == NEW
+        assert not self.heard(masks, OLD, THEIRS, 10.0)
 
 
 def test_a_cathedral_tells_us_by_our_mark(settings: TunnelSettings) -> None:
     masks = Masks(settings, SUITE)
     identity = shroud_base_identity(SUITE, FLOCKS, 0xBADC0DE1)
-    masks.install(InstallCathedralMask(b"c" * 32, identity, HOSTS))
-    masks.install(InstallMask(bytes(32)))
-    cathedral, peer = masks.of(CATHEDRAL), masks.of(PEER)
+    masks.install(InstallCathedralMask(b"c" * 32, identity, HOSTS), 0.0)
+    masks.install(InstallMask(bytes(32)), 0.0)
+    cathedral, peer = masks.of(CATHEDRAL, 0.0), masks.of(PEER, 0.0)
     assert cathedral is not None
     assert peer is not None
     one, other = cathedral.wrap(DATAGRAM, 0), cathedral.wrap(DATAGRAM, 0)

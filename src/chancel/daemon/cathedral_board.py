@@ -8,6 +8,7 @@ from typing import Any
 
 from chancel.daemon.records import NOWHERE, TROUBLES
 from chancel.daemon.run import pack_address
+from chancel.protocol.whereabouts import Whereabouts
 from chancel.wire.grace import Grace, MtuProbe
 from chancel.wire.types import Address
 
@@ -23,6 +24,7 @@ class CathedralBoard:
     target_at: float = 0.0
     direct: int = 0
     candidate: bytes = NOWHERE
+    candidate_spoke: int = 0
     heartbeats: int = 0
     probes: int = 0
     probe_size: int = 0
@@ -42,11 +44,13 @@ class CathedralBoard:
         del fields["is_urgent"]
         return fields
 
-    def peer_is(self, address: Address | None, candidate: Address | None, *, direct: bool) -> None:
+    def peer_is(self, whereabouts: Whereabouts) -> None:
         """Where to send, and where the peer may be as well."""
-        told = _packed(address), _packed(candidate), int(direct)
-        if told != (self.target, self.candidate, self.direct):
-            self.target, self.candidate, self.direct = told
+        address, candidate = whereabouts.address, whereabouts.candidate
+        others = set(whereabouts.acknowledgements_to()) - {address}
+        told = _packed(address), _packed(candidate), int(whereabouts.direct), len(others)
+        if told != (self.target, self.candidate, self.direct, self.candidate_spoke):
+            self.target, self.candidate, self.direct, self.candidate_spoke = told
             self.is_urgent = True
 
     def has_to_try(self, grace: Grace) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from chancel.crypto.suite import Suite
-from chancel.daemon import cathedral_log, replacing
+from chancel.daemon import replacing
 from chancel.daemon.cathedral_board import CathedralBoard
+from chancel.daemon.cathedral_log import CathedralLog
 from chancel.daemon.masks import CathedralMaskKeys
 from chancel.daemon.peers import Peers
 from chancel.daemon.publish import earliest
@@ -116,6 +117,7 @@ class CathedralClient:
         self._has_send_key = False
         self._installed: Spi | None = None
         self._board = CathedralBoard()
+        self._log = CathedralLog(settings.instance)
         self._follow(self._registration.commands(), now)
         self._settle(now)
 
@@ -158,9 +160,7 @@ class CathedralClient:
         if heaven_tx and heaven_tx.probes != self._probed:
             self._probed = heaven_tx.probes
             self._whereabouts.probe_received()
-        active = Spi(confess.spi) if confess and confess.spi else None
-        pending = self._installed if active not in (None, self._installed) else None
-        self._registration.report_keys(active or self._installed, pending, now)
+        self._report_keys(Spi(confess.spi) if confess and confess.spi else self._installed, now)
 
     def resolved(self, cathedrals: Sequence[Address], now: float) -> None:
         """The configured cathedrals are at these addresses, as their names were looked up."""
@@ -226,7 +226,7 @@ class CathedralClient:
         while (event := self._registration.next_event()) is not None:
             if trace is not None:
                 trace(event)
-            cathedral_log.tell(self._settings.instance, event, now)
+            self._log.tell(event, now)
             match event:
                 case CathedralAnswers():
                     self._board.cathedral_silent_at = 0.0
@@ -257,6 +257,13 @@ class CathedralClient:
         """Whether others have to act on what the board's entry says now; drained."""
         urgent, self._board.is_urgent = self._board.is_urgent, False
         return urgent
+
+    def _report_keys(self, active: Spi | None, now: float) -> None:
+        """Tell which SPIs we receive under, or will after the next exchange: a cathedral that hears
+        of one only when it is used relays nothing under it for seconds."""
+        used_up = self._installed in (None, active)
+        pending = self._exchange.next_spi if used_up else self._installed
+        self._registration.report_keys(active, None if pending == active else pending, now)
 
     def _recall(self, now: float) -> None:
         """Read what an earlier run remembered, if there was one."""
@@ -313,7 +320,7 @@ class CathedralClient:
             replacing.replace(self._cathedral.remembrance, data)
         except OSError as error:
             self._board.suffers("remembrance-not-kept", now)
-            cathedral_log.remembrance_not_kept(self._settings.instance, error, now)
+            self._log.remembrance_not_kept(error, now)
         else:
             self._board.recovers({"remembrance-not-kept"})
 
@@ -329,9 +336,9 @@ class CathedralClient:
         """Put what the whereabouts say on the board, and keep what is worth it."""
         where = self._whereabouts
         if where.changed() or not self._board.target_at:
-            cathedral_log.path(self._settings.instance, where.address, direct=where.direct)
+            self._log.path(where.address, now, direct=where.direct)
             self._board.target_at = now
-        self._board.peer_is(where.address, where.candidate, direct=where.direct)
+        self._board.peer_is(where)
         for payload in where.probes() if self._has_send_key else ():
             self._board.has_to_try(self._settings.protocol.graces.decode_untrusted(payload))
         self._peers.keep_all(where.recent())

@@ -1,4 +1,8 @@
-"""What the keeper says about cathedrals in the log: one constant sentence for each event."""
+"""What the keeper says about cathedrals in the log: one constant sentence for each event.
+
+With every cathedral dead, or a peer whose path comes and goes, events never end. So what repeats
+itself is told seldom, and changes are told one by one only as long as they are few.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,11 @@ log = logging.getLogger("chancel.daemon")
 TOLD_INTERVAL_S = 60.0
 """What can repeat itself is told at most once in this time for each tunnel."""
 
-_limited = RateLimit(TOLD_INTERVAL_S)
+SILENCE_INTERVAL_S = 3600.0
+"""The same for the silence of one cathedral after another, when the first was told."""
+
+CHANGES_AT_ONCE = 10
+"""Changes that are told at once; after them one for each ``TOLD_INTERVAL_S``."""
 
 _REFUSALS = {
     Drop.AMBRY_BAD_TAG: "it was made for another kek",
@@ -25,47 +33,74 @@ _REFUSALS = {
 }
 
 
-def tell(instance: str, event: RegistrationEvent, now: float) -> None:
-    """Log one event of a tunnel's registration, at monotonic time ``now``."""
-    match event:
-        case events.CathedralAnswers(address):
-            log.info("cathedral answers tunnel=%s cathedral=%s", instance, address)
-        case events.CathedralSilent(address, silent_s, next_):
-            log.warning(
-                "cathedral is silent tunnel=%s cathedral=%s silent_s=%d next=%s",
-                instance,
-                address,
-                silent_s,
-                next_ or "none",
-            )
-        case events.CathedralClockSkew(seconds, refused):
-            if refused:
-                sentence = "cathedral's clock differs too much tunnel=%s ours=%s by_s=%d"
-                side = "behind" if seconds > 0 else "ahead"
-                _warn(instance, "clock", now, sentence, side, abs(seconds))
-        case events.KeyUnavailable(key, problem):
-            _warn(instance, key, now, "key unavailable tunnel=%s key=%s problem=%s", key, problem)
-        case events.AmbryAdopted(generation):
-            log.info("ambry adopted tunnel=%s generation=%08x", instance, generation)
-        case events.AmbryRefused(generation, reason):
-            sentence = "ambry refused tunnel=%s generation=%08x reason=%s"
-            _warn(instance, reason, now, sentence, generation, _REFUSALS.get(reason, reason))
-        case events.AmbryNotKept(generation, problem):
-            sentence = "ambry can't be kept tunnel=%s generation=%08x problem=%s"
-            _warn(instance, "ambry", now, sentence, generation, problem)
+class CathedralLog:
+    """The log of one tunnel's registration. Times are those of the monotonic clock."""
 
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._limited = RateLimit(TOLD_INTERVAL_S)
+        self._silence_at = 0.0
+        """From when on silence is told again."""
+        self._told_until = 0.0
+        self._untold = 0
+        self._way: tuple[bool, object] | None = None
 
-def path(instance: str, address: Address | None, *, direct: bool) -> None:
-    """The peer is reached in another way."""
-    how = "directly" if direct else "relayed"
-    log.info("peer reached %s tunnel=%s address=%s", how, instance, address or "unknown")
+    def tell(self, event: RegistrationEvent, now: float) -> None:
+        """Log one event."""
+        match event:
+            case events.CathedralAnswers(address):
+                self._silence_at = now
+                self._change(logging.INFO, now, "cathedral answers tunnel=%s cathedral=%s", address)
+            case events.CathedralSilent(address, silent_s, next_):
+                if now >= self._silence_at:
+                    self._silence_at = now + SILENCE_INTERVAL_S
+                    sentence = "cathedral is silent tunnel=%s cathedral=%s silent_s=%d next=%s"
+                    fields = address, silent_s, next_ or "none"
+                    self._change(logging.WARNING, now, sentence, *fields)
+            case events.CathedralClockSkew(seconds, refused):
+                if refused:
+                    sentence = "cathedral's clock differs too much tunnel=%s ours=%s by_s=%d"
+                    side = "behind" if seconds > 0 else "ahead"
+                    self._warn("clock", now, sentence, side, abs(seconds))
+            case events.KeyUnavailable(key, problem):
+                self._warn(key, now, "key unavailable tunnel=%s key=%s problem=%s", key, problem)
+            case events.AmbryAdopted(generation):
+                sentence = "ambry adopted tunnel=%s generation=%08x"
+                self._change(logging.INFO, now, sentence, generation)
+            case events.AmbryRefused(generation, reason):
+                sentence = "ambry refused tunnel=%s generation=%08x reason=%s"
+                self._warn(reason, now, sentence, generation, _REFUSALS.get(reason, reason))
+            case events.AmbryNotKept(generation, problem):
+                sentence = "ambry can't be kept tunnel=%s generation=%08x problem=%s"
+                self._warn("ambry", now, sentence, generation, problem)
 
+    def path(self, address: Address | None, now: float, *, direct: bool) -> None:
+        """The peer is reached at this address, its own or a cathedral's. Which cathedral it is
+        makes no difference: what happens to those is told anyway.
+        """
+        way = direct, address if direct else address is not None
+        if way == self._way:
+            return
+        self._way = way
+        how = "directly" if direct else "relayed"
+        sentence = f"peer reached {how} tunnel=%s address=%s"
+        self._change(logging.INFO, now, sentence, address or "unknown")
 
-def remembrance_not_kept(instance: str, error: OSError, now: float) -> None:
-    """The file could not be replaced; it is what it was."""
-    sentence = "remembrance can't be kept tunnel=%s problem=%s"
-    _warn(instance, "remembrance", now, sentence, error.strerror or error)
+    def remembrance_not_kept(self, error: OSError, now: float) -> None:
+        """The file could not be replaced; it is what it was."""
+        sentence = "remembrance can't be kept tunnel=%s problem=%s"
+        self._warn("remembrance", now, sentence, error.strerror or error)
 
+    def _change(self, level: int, now: float, sentence: str, *fields: object) -> None:
+        """Log what is no repetition, or count that it was too much."""
+        if self._told_until > now + (CHANGES_AT_ONCE - 1) * TOLD_INTERVAL_S:
+            self._untold += 1
+            return
+        self._told_until = max(self._told_until, now) + TOLD_INTERVAL_S
+        if self._untold:
+            sentence, fields = sentence + " suppressed=%d", (*fields, self._untold)
+            self._untold = 0
+        log.log(level, sentence, self._instance, *fields)
 
-def _warn(instance: str, key: str, now: float, sentence: str, *fields: object) -> None:
-    _limited.log(log, logging.WARNING, (instance, key), now, sentence, instance, *fields)
+    def _warn(self, key: str, now: float, sentence: str, *fields: object) -> None:
+        self._limited.log(log, logging.WARNING, key, now, sentence, self._instance, *fields)

@@ -3,6 +3,10 @@
 The keeper derives the key from what it reads (that of a shroud from the shared secret, towards
 cathedrals from the cathedral secret; the one of release 0.9.20 has a file of its own) and sends it
 to purgatory-tx and purgatory-rx, which put the mask on and take it off. They never learn a secret.
+
+When an ambry replaces the shared secret, the key between peers goes with it, and one end is always
+the first. So the old mask stays for a while: to be taken off, and to be put on everything but
+offers, which only a peer with the new secret understands, until the peer has shown that it has it.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from chancel.crypto.kdf import cathedral_shroud_key, peer_shroud_key, shroud_bas
 from chancel.crypto.suite import Suite
 from chancel.daemon.run import pack_address
 from chancel.daemon.settings import CathedralSettings, TunnelSettings
+from chancel.errors import RemoteProtocolError
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.encapsulation import Encapsulation
 from chancel.protocol.mask_keys import MaskKeys
@@ -23,9 +28,11 @@ from chancel.protocol.masking import Mask
 from chancel.protocol.messages import Command, InstallCathedralMask, InstallMask
 from chancel.protocol.shroud import Shroud
 from chancel.protocol.shroud_marks import Marks
+from chancel.protocol.switch import AMBRY_LIMIT_S
 from chancel.vault.files import SecretFile
 from chancel.vault.secret import Secret
-from chancel.wire.types import Address, Buffer
+from chancel.wire.offer import MAGIC
+from chancel.wire.types import Address, Buffer, Flocks
 
 _HOST = slice(0, 16)
 """Of a packed address, without the port: a cathedral has two."""
@@ -102,28 +109,94 @@ class Masks:
         self._settings = settings
         self._suite = suite
         self._peer: Mask | None = None
+        self._overlap: _Overlap | None = None
         self._cathedrals: Mask | None = None
         self._hosts: frozenset[bytes] = frozenset()
 
-    def install(self, command: Command) -> None:
+    def install(self, command: Command, now: float) -> None:
         """Use this key from now on; commands that are about none change nothing."""
         match command:
             case InstallMask(key):
                 masked = Encapsulation if self._settings.encapsulation else Shroud
-                self._peer = masked(key, self._suite)
+                self._replace(masked(key, self._suite), now)
             case InstallCathedralMask(key, identity, hosts):
                 self._cathedrals = _CathedralMask(key, Marks(self._suite, identity), self._suite)
                 self._hosts = frozenset(map(_mapped, hosts))
 
-    def of(self, packed: bytes) -> Mask | None:
-        """That of a packed address, which a datagram goes to or comes from; ``None`` if there is no
-        key yet. A cathedral's datagrams are told by its host, whoever they are relayed for.
+    def understood(self, at: float) -> None:
+        """The keeper, which has the newest secret, understood an offer of the peer at ``at``."""
+        if self._overlap is not None and at > self._overlap.since:
+            self._overlap.peer_has_new = True
+
+    def of(self, packed: bytes, now: float, *, offer: bool = False) -> Mask | None:
+        """That of a packed address, which a datagram (an ``offer`` of ours?) goes to or comes from;
+        ``None`` if there is no key yet. A cathedral's datagrams are told by its host, whoever they
+        are relayed for.
         """
-        if self._settings.cathedral is None:
-            return self._peer
-        if self._cathedrals is None:
-            return None  # nobody knows yet which hosts are cathedrals
-        return self._cathedrals if packed[_HOST] in self._hosts else self._peer
+        if self._settings.cathedral is not None:
+            if self._cathedrals is None:
+                return None  # nobody knows yet which hosts are cathedrals
+            if packed[_HOST] in self._hosts:
+                return self._cathedrals
+        overlap = self._overlap
+        return self._peer if offer or overlap is None or overlap.is_over(now) else overlap
+
+    def _replace(self, new: Mask, now: float) -> None:
+        old, before, self._peer = self._peer, self._overlap, new
+        cathedral = self._settings.cathedral
+        if old is None or cathedral is None or not cathedral.kek:
+            return
+        until = now + AMBRY_LIMIT_S
+        if before is not None and not before.is_over(now) and not before.peer_has_new:
+            old, until = before.old, before.until
+        self._overlap = _Overlap(self._settings, new, old, now, until)
+
+
+class _Overlap:
+    """The peer's masks while an ambry spreads, as one.
+
+    A mask proves nothing, so what is under it decides which one it was: an offer, or traffic
+    between our flocks. ``peer_has_new`` says whether the peer has the new one for certain.
+    """
+
+    def __init__(
+        self, settings: TunnelSettings, new: Mask, old: Mask, now: float, until: float
+    ) -> None:
+        self.old = old
+        self.since = now
+        self.until = until
+        self.peer_has_new = False
+        self._new = new
+        layout, flocks = settings.protocol.layouts.traffic, settings.flocks
+        expected = layout.flock_bytes(Flocks(flocks.peer, flocks.own))
+        self._flocks = expected
+        self._flocks_at = slice(layout.header_bytes - len(expected), layout.header_bytes)
+
+    def is_over(self, now: float) -> bool:
+        """Whether the old mask has had its time."""
+        return now >= self.until
+
+    def wrap(self, datagram: Buffer, limit: int) -> bytes:
+        """As of a ``Mask``."""
+        return (self._new if self.peer_has_new else self.old).wrap(datagram, limit)
+
+    def unwrap(self, datagram: Buffer) -> bytes:
+        """As of a ``Mask``."""
+        try:
+            found = self._new.unwrap(datagram)
+        except RemoteProtocolError:
+            return self.old.unwrap(datagram)
+        if self._recognises(found):
+            self.peer_has_new = True
+            return found
+        try:
+            other = self.old.unwrap(datagram)
+        except RemoteProtocolError:
+            return found
+        return other if self._recognises(other) else found
+
+    def _recognises(self, datagram: bytes) -> bool:
+        return datagram[: len(MAGIC)] == MAGIC or datagram[self._flocks_at] == self._flocks
 
 
 class _CathedralMask:

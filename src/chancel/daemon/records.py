@@ -151,12 +151,14 @@ class ConfessRecord(Record):
 class HeavenTxRecord(Record):
     """heaven-tx: what was written, and the graces that heaven-rx has to answer or to heed.
 
-    ``probes`` and ``acks`` count, so that a second probe of the same size is seen as new.
+    ``probes`` and ``acks`` count, so that a second probe of the same size is seen as new. Where
+    there is a cathedral, paths are probed, too: ``mtu_acks`` are the acknowledgements that say
+    something of the MTU, and have a size of their own, as both may come at once.
     ``refused_source`` and ``refused_target`` are the addresses of the last inner packet that no
     accepted network has (IPv4 mapped into IPv6).
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIQ16s16s")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIIIQ16s16s")
 
     packets: int = 0
     octets: int = 0
@@ -165,6 +167,8 @@ class HeavenTxRecord(Record):
     probe_size: int = 0
     acks: int = 0
     ack_size: int = 0
+    mtu_acks: int = 0
+    mtu_ack_size: int = 0
     writes: int = 0
     refused_source: bytes = NO_IP
     refused_target: bytes = NO_IP
@@ -184,7 +188,8 @@ class KeeperRecord(Record):
     where the last authentic packet came from: those with a cathedral, and those that try an
     address of an earlier run. ``direct``: the target is the peer itself, and proved.
     ``candidate``: where the peer may be as well; ``heartbeats`` and ``probes`` count what
-    heaven-rx has to send there, probes of ``probe_size``.
+    heaven-rx has to send there, probes of ``probe_size``. ``candidate_spoke``: something came from
+    there, so acknowledgements go there, too.
 
     ``cathedral``: the one in use, of ``cathedrals`` that are known; ``cathedral_at``: since when,
     ``cathedral_heard_at``: when it was last heard, ``cathedral_silent_at``: since when it owes an
@@ -194,7 +199,7 @@ class KeeperRecord(Record):
     last met.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIIdddd18sdI18sdI18sIII18sIddddddId")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIIdddd18sdI18sdI18sIIII18sIddddddId")
 
     state: int = 0
     reason: int = 0
@@ -211,6 +216,7 @@ class KeeperRecord(Record):
     target_at: float = 0.0
     direct: int = 0
     candidate: bytes = NOWHERE
+    candidate_spoke: int = 0
     heartbeats: int = 0
     probes: int = 0
     probe_size: int = 0

@@ -20,7 +20,6 @@ from chancel.daemon.linux import MachineError
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import (
-    NOWHERE,
     BlessRecord,
     HeavenRxRecord,
     HeavenTxRecord,
@@ -30,7 +29,7 @@ from chancel.daemon.records import (
 from chancel.daemon.run import TO_CANDIDATE, Run
 from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.events import MtuChanged, MtuNotFound
-from chancel.protocol.graces import Graces, discovery_sizes
+from chancel.protocol.graces import Graces
 from chancel.wire.drop import Drop
 from chancel.wire.grace import Heartbeat, MtuProbe
 from chancel.wire.traffic import NEXT_GRACE
@@ -53,11 +52,8 @@ class _Tunnel:
         self.keys = 0
         self.probes = self.acks = 0
         self.tries = (0, 0)
-        self.is_trying = False
-        """Whether the peer may be elsewhere, too."""
-        self.sizes: frozenset[int] | None = None
-        if settings.cathedral is not None:
-            self.sizes = frozenset(discovery_sizes(settings.mtu, settings.protocol))
+        self.acks_twice = False
+        """Whether acknowledgements go to where the peer may be, too."""
         self.heartbeat_at = self.mtu_lost_at = 0.0
 
     def snapshot(self) -> tuple[HeavenRxRecord, Counter[Drop]]:
@@ -87,16 +83,14 @@ class _Tunnel:
         if heaven_tx.probes != self.probes:
             self.probes = heaven_tx.probes
             self.graces.probe_received(heaven_tx.probe_size)
-        if heaven_tx.acks != self.acks:
-            self.acks = heaven_tx.acks
-            if self.sizes is not None and heaven_tx.ack_size not in self.sizes:
-                return  # of a probe of the path, which says nothing of the MTU
-            self.graces.ack_received(heaven_tx.ack_size, now)
+        if heaven_tx.mtu_acks != self.acks:
+            self.acks = heaven_tx.mtu_acks
+            self.graces.ack_received(heaven_tx.mtu_ack_size, now)
             self.mtu_lost_at = 0.0
 
     def see_tries(self, keeper: KeeperRecord) -> list[bytes]:
         """The graces to send to where the peer may be."""
-        self.is_trying = keeper.candidate not in (NOWHERE, keeper.target)
+        self.acks_twice = bool(keeper.candidate_spoke)
         tries = keeper.heartbeats, keeper.probes
         heartbeats, probes = self.tries
         self.tries = tries
@@ -217,7 +211,7 @@ class HeavenRx:
 
     def _send_graces(self, tunnel: int, entry: _Tunnel, now: float) -> None:
         acknowledgements = entry.graces.acknowledgements()
-        if entry.is_trying:
+        if entry.acks_twice:
             self._send_marked(tunnel, acknowledgements)  # the relay may be dead
         payloads = [*acknowledgements, *entry.graces.payloads()]
         if payloads:

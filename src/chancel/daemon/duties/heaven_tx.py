@@ -21,6 +21,7 @@ from chancel.daemon.run import Run
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.trace import DEVICE
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.graces import discovery_sizes
 from chancel.wire import grace
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_GRACE, TAIL_BYTES
@@ -39,6 +40,12 @@ class _Tunnel:
         self.codec = settings.protocol.graces
         self.heartbeat_at = 0.0
         self.probes = self.probe_size = self.acks = self.ack_size = 0
+        self.mtu_acks = self.mtu_ack_size = 0
+        self._mtu_sizes: frozenset[int] | None = None
+        """Sizes of probes of the MTU, where paths are probed as well, in sizes of their own."""
+        if settings.cathedral is not None:
+            sizes = discovery_sizes(settings.mtu, settings.protocol)
+            self._mtu_sizes = frozenset(sizes if settings.mtu_discovery else ())
 
     def snapshot(self) -> tuple[HeavenTxRecord, Counter[Drop]]:
         """The board's entry."""
@@ -51,6 +58,8 @@ class _Tunnel:
             self.probe_size,
             self.acks,
             self.ack_size,
+            self.mtu_acks,
+            self.mtu_ack_size,
             writer.writes,
             *self.filter.refused,
         ), Counter(writer.drops)
@@ -69,6 +78,9 @@ class _Tunnel:
             case grace.MtuAck(size):
                 self.acks += 1
                 self.ack_size = size
+                if self._mtu_sizes is None or size in self._mtu_sizes:
+                    self.mtu_acks += 1
+                    self.mtu_ack_size = size
             case _:
                 self.heartbeat_at = time.monotonic()
                 return False

@@ -9,6 +9,7 @@ here, so that a flood of offers never holds up traffic.
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from functools import partial
 
@@ -99,10 +100,11 @@ class PurgatoryRx:
             self._sort(entry, slot, runs)
             return
         drain(entry.receiver, self._masked, runs, 0, tunnel)
+        now = time.monotonic()
         # Opening may part each run in two.
         packing = Packing(self._slot, partial(self._sort, entry), MAX_RUNS // 2)
         for run in runs:
-            mask = entry.masks.of(run.source)
+            mask = entry.masks.of(run.source, now)
             if mask is None:
                 entry.receiver.drop(Drop.NO_MASK, run.packets)
             else:
@@ -142,7 +144,7 @@ class PurgatoryRx:
 
 def _install(entry: _Tunnel, command: Command) -> None:
     if entry.masks is not None:
-        entry.masks.install(command)
+        entry.masks.install(command, time.monotonic())
 
 
 make = PurgatoryRx

@@ -2,15 +2,17 @@
 
 In: the lane from bless (traffic) and the lane from the keeper (offers). Out: the UDP sockets. It
 holds no key but, where datagrams are masked, those of the masks, from the keeper; without them
-nothing leaves. The boards of confess and the keeper tell it where the peer is, and where it may be,
-that of heaven-rx how far a mask may let small datagrams grow. Only the keeper names an address by
-itself, for an offer; what comes from bless can go to the one of the peer or the other.
+nothing leaves. The boards of confess and the keeper tell it where the peer is, where it may be, and
+when it was last understood, that of heaven-rx how far a mask may let small datagrams grow. Only the
+keeper names an address by itself, for an offer; what comes from bless can go to the one of the peer
+or the other.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections import Counter
 from functools import partial
 
@@ -71,12 +73,14 @@ class _Tunnel:
             self.limit = min(heaven_rx.safe_mtu, self.settings.mtu)
 
     def see_peer(self, confess: ConfessRecord | None, keeper: KeeperRecord | None) -> None:
-        """Heed where the peer is, and where it may be."""
+        """Heed where the peer is, where it may be, and which mask it must have."""
         self.peer = current_peer(self.settings.peer, confess, keeper)
         if keeper and keeper.candidate != NOWHERE:
             self.candidate = unpack_address(keeper.candidate)
         else:
             self.candidate = None
+        if keeper and self.masks is not None:
+            self.masks.understood(keeper.peer_at)
 
     def send_traffic(self, memory: memoryview, run: Run) -> None:
         """Send one run of bless to where the peer is, or to where it may be."""
@@ -84,9 +88,12 @@ class _Tunnel:
 
     def send_offers(self, memory: memoryview, run: Run) -> None:
         """Send one run of the keeper to the address it names, else to the peer."""
-        self._send(memory, run, self.peer if run.source == NOWHERE else unpack_address(run.source))
+        to = self.peer if run.source == NOWHERE else unpack_address(run.source)
+        self._send(memory, run, to, offer=True)
 
-    def _send(self, memory: memoryview, run: Run, to: Address | None) -> None:
+    def _send(
+        self, memory: memoryview, run: Run, to: Address | None, *, offer: bool = False
+    ) -> None:
         """What can't be sent is counted."""
         if to is None:
             self.sender.drop(Drop.NO_PEER, run.packets)
@@ -94,7 +101,7 @@ class _Tunnel:
         if self.masks is None:
             self.sender.send(memory, run, to)
             return
-        mask = self.masks.of(pack_address(to))
+        mask = self.masks.of(pack_address(to), time.monotonic(), offer=offer)
         if mask is None:
             self.sender.drop(Drop.NO_MASK, run.packets)
             return
@@ -152,7 +159,7 @@ class PurgatoryTx:
             entry = self._tunnels.get(tunnel)
             if entry is None or entry.masks is None:
                 continue  # removed while its last key was on the way
-            entry.masks.install(command)
+            entry.masks.install(command, time.monotonic())
 
     def _look(self) -> None:
         """An address or an MTU changed: read where each peer is now."""
