@@ -10,10 +10,12 @@ from __future__ import annotations
 
 SECTIONS = {
     "ambry": "benchmarks.ambry",
+    "cathedral": "benchmarks.cathedral",
     "exchange": "benchmarks.exchange",
     "help": "benchmarks.startup",
     "kyrka": "benchmarks.kyrka",
     "library": "benchmarks.library",
+    "meeting": "benchmarks.meeting",
     "startup": "benchmarks.group",
     "tunnel": "benchmarks.tunnel",
 }

@@ -107,6 +107,23 @@ def test_a_home_is_reached_from_inside_only(build: Build) -> None:
     assert answers == [2, 2, 0, 0]
 
 
+def test_wires_of_the_kernel_end_at_the_cathedral(build: Build) -> None:
+    parish = build(Plan(kernel=True))
+    (east,) = parish.cathedrals
+    left, right = parish.devices
+    answers = [
+        sender.host.call("chancel.lab.ping:ping", address, 2, 0.01, 56, True, 0.5)["received"]
+        for sender, address in (
+            (left, east.address),
+            (right, east.address),
+            (east, left.public),
+            (east, right.public),
+            (left, right.public),
+        )
+    ]
+    assert answers == [2, 2, 2, 2, 0]
+
+
 def test_rolled_keys_open_and_the_settings_look_new(build: Build, sacristy: Sacristy) -> None:
     parish = build(Plan())
     before = int(parish.settings.stat().st_mtime)
