@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 from pathlib import Path
 
 import pytest
 
+from chancel.daemon import sandbox
 from chancel.daemon.config import check_group, parse
 from chancel.daemon.config_cathedral import MAX_CATHEDRALS
-from chancel.daemon.config_secret import check_replaceable
+from chancel.daemon.config_secret import check_replaceable, check_secret
 from chancel.daemon.config_types import CathedralConfig, Place
 from chancel.daemon.config_values import Refused
 from chancel.errors import ConfigError
@@ -167,6 +169,9 @@ SPI = "comes before the tunnel's number (expected spi HEX on a line above)"
         ({"cathedral": "a.example:65536"}, (), "'65536' is out of range (expected 1 to 65535)"),
         ({"cathedral": "a.example:nothing"}, (), "port 'nothing' is unknown (expected 1 to 65535"),
         ({"cathedral": "192.0.2:2333"}, (), "'192.0.2' is no IPv4 address (expected 192.0.2.1)"),
+        ({"cathedral": "0.0.0.0:2333"}, (), "'0.0.0.0' is no machine's address (expected one, or"),
+        ({"cathedral": "224.0.0.1:2333"}, (), "'224.0.0.1' is no machine's address"),
+        ({"cathedral": "255.255.255.255:9"}, (), "'255.255.255.255' is no machine's address"),
         ({"cathedral": "-a.example:2333"}, (), "'-a.example' is no name (expected that of a host"),
         ({"cathedral": "a..example:2333"}, (), "'a..example' is no name"),
         ({"cathedral": f"{'a.' * 127}a:2333"}, (), "is no name"),
@@ -258,6 +263,52 @@ def test_a_remembrance_needs_a_place(home: Path, lines: Lines) -> None:
     assert "is not a regular file (expected one, or none yet)" in error
 
 
+def test_a_closed_directory_is_said_to_be_closed(home: Path) -> None:
+    """As that of another user is to the guardian, once its group runs."""
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "secret").touch(mode=0o600)
+    is_root = os.geteuid() == 0
+    if is_root:
+        home.chmod(0o711)
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    else:
+        closed.chmod(0o600)
+    try:
+        for check in (check_secret, check_replaceable):
+            with pytest.raises(Refused) as caught:
+                check(closed / "secret", None)
+            assert (
+                f"Permission denied (expected a directory that we may enter: chmod 711 {closed})"
+                in (str(caught.value))
+            )
+    finally:
+        if is_root:
+            os.seteuid(0)
+        else:
+            closed.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("folder", "user", "is_told"),
+    [("", "nobody", True), ("", "root", False), ("own/", "nobody", False)],
+)
+def test_configurations_are_better_kept_from_the_keeper(
+    home: Path,
+    lines: Lines,
+    caplog: pytest.LogCaptureFixture,
+    folder: str,
+    user: str,
+    is_told: bool,
+) -> None:
+    """It may replace all files beside its own, and root reads them."""
+    (home / "own").mkdir()
+    config = parse(lines(f"cathedral_remembrance {home}/{folder}r"), f"{home}/t.conf")
+    sandbox._warn_of_keeper(dataclasses.replace(config, run_as={"chapel": user}))
+    told = f"who took chapel over could replace the configuration file={home}/t.conf"
+    assert (told in caplog.text) == is_told
+
+
 def test_the_keepers_user_has_to_be_able_to_write(home: Path) -> None:
     """Whoever that is; here somebody else than who runs the tests."""
     user = "daemon" if os.geteuid() == pwd.getpwnam("nobody").pw_uid else "nobody"
@@ -269,6 +320,59 @@ def test_the_keepers_user_has_to_be_able_to_write(home: Path) -> None:
     home.chmod(0o1776)
     with pytest.raises(Refused, match=f"user {user} can't write in"):
         check_replaceable(home / "secret", user)
+
+
+@pytest.mark.parametrize("size", [1, 191, 193, 4096])
+def test_a_file_of_another_size_is_no_remembrance(home: Path, lines: Lines, size: int) -> None:
+    """It would be replaced, whatever it is."""
+    text = lines(f"cathedral_remembrance {home}/r")
+    (home / "r").write_bytes(bytes(size))
+    assert f"t.conf:10: cathedral_remembrance: '{home}/r' has {size} bytes and would be" in (
+        error_of(text)
+    )
+    for good in (0, 192):
+        (home / "r").write_bytes(b"x" * good)
+        client(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("secret", 3), ("cs", 7), ("cosk", 8), ("kek", 10), ("t.conf", None), ("pid", 11)],
+)
+def test_no_other_file_is_replaced(home: Path, lines: Lines, name: str, line: int | None) -> None:
+    """Of 192 bytes here, as a remembrance has."""
+    (home / name).write_bytes(bytes(192))
+    (home / name).chmod(0o600)
+    more = (f"kek {home}/kek", f"pidfile {home}/pid")
+    config = parse(lines(*more, f"cathedral_remembrance {home}/./{name}"), f"{home}/t.conf")
+    where = f"{home}/t.conf" + ("" if line is None else f":{line}")
+    with pytest.raises(ConfigError) as caught:
+        check_group([config])
+    assert f"t.conf:12: cathedral_remembrance: '{home}/{name}' is taken by {where}," in (
+        str(caught.value)
+    )
+
+
+def test_nor_what_is_written_on_the_way(home: Path, lines: Lines) -> None:
+    text = lines(f"kek {home}/kek", f"cathedral_remembrance {home}/secret.new")
+    with pytest.raises(ConfigError, match=r"cathedral_remembrance: .* is taken by"):
+        check_group([parse(text, "t.conf")])
+
+
+def test_a_secret_that_comes_as_ambry_is_no_other_key(home: Path, lines: Lines) -> None:
+    for name in ("cs", "cosk", "kek"):
+        text = lines(f"kek {home}/kek", secret=f"{home}/{name}")
+        with pytest.raises(ConfigError, match=f"secret: '{home}/{name}' is taken by t.conf:"):
+            check_group([parse(text, "t.conf")])
+
+
+def test_two_tunnels_have_no_ambry_in_one_file(home: Path, lines: Lines) -> None:
+    """Without ambries they may share a secret: nobody replaces it."""
+    with_kek = lines(f"kek {home}/kek")
+    plain = parse(lines(instance="b", tunnel="10.0.1.1/24 auto"), "two.conf")
+    check_group([parse(lines(), "one.conf"), plain])
+    with pytest.raises(ConfigError, match=r"two.conf:3: secret: .* is taken by one\.conf:3, and"):
+        check_group([parse(with_kek, "one.conf"), plain])
 
 
 def test_files_of_one_group_share_no_remembrance(home: Path, lines: Lines) -> None:

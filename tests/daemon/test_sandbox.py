@@ -368,12 +368,12 @@ def test_a_tunnel_with_ambries_can_not_join_a_group_that_replaces_nothing(
 ) -> None:
     def test() -> None:
         running = Running(tmp, text(tmp, 1), makers=MAKERS)
-        for name, size in (("kek", 32), ("cs", 32), ("cosk", 64)):
+        for name, size in (("own", 32), ("kek", 32), ("cs", 32), ("cosk", 64)):
             (tmp / name).write_bytes(bytes(size))
             (tmp / name).chmod(0o600)
         second = "\n".join(
             [
-                text(tmp, 2),
+                text(tmp, 2).replace(f"{tmp}/secret", f"{tmp}/own"),
                 "spi cafe",
                 f"kek {tmp}/kek",
                 "cathedral 192.0.2.9:2333",

@@ -83,15 +83,15 @@ NEVER = {"heard_s": None, "peer_announced_s": None}
         (
             {"since_s": 16.0} | NEVER,
             "cathedral-no-answer",
-            "the cathedral 198.51.100.1:2333 hasn't answered once in 16 s: it can't be reached, or"
-            " it doesn't know this end, or the peer isn't registered there (it answers no lonely"
-            " end)",
+            "the cathedral 198.51.100.1:2333 hasn't answered once in 16 s: it can't be reached, its"
+            " clock and ours differ by more than 10 s, or it doesn't know this end, or the peer"
+            " isn't registered there (it answers no lonely end)",
         ),
         (
             {"since_s": 16.0, "answers_always": True} | NEVER,
             "cathedral-no-answer",
-            "the cathedral 198.51.100.1:2333 hasn't answered once in 16 s: it can't be reached, or"
-            " it doesn't know this end",
+            "the cathedral 198.51.100.1:2333 hasn't answered once in 16 s: it can't be reached, its"
+            " clock and ours differ by more than 10 s, or it doesn't know this end",
         ),
         (
             {"wants_ambry": True, "peer_announced_s": None},
@@ -145,9 +145,12 @@ def test_a_secret_that_has_yet_to_come_is_no_unreadable_one() -> None:
     assert told(waiting, wants_ambry=True, since_s=3.0) != [
         ("secret-unreadable", "the shared secret can't be read")
     ]
-    assert told(waiting, wants_ambry=True, generation="00000007") == [
-        ("secret-unreadable", "the shared secret can't be read")
-    ]
+    came = {"wants_ambry": True, "generation": "00000007"}
+    unreadable = ("secret-unreadable", "the shared secret can't be read")
+    assert told(waiting, **came, ambry_s=5.0) == [unreadable]
+    assert unreadable not in told(waiting, **came, ambry_s=0.5)
+    up = UP | {"drops_by_process": drops("chapel", Drop.NO_SECRET, 9, 70.0)}
+    assert told(up, **came, ambry_s=60.0) == []
 
 
 @pytest.mark.parametrize(
@@ -182,4 +185,8 @@ def test_what_was_tried() -> None:
     assert "192.0.2.7:2333 is tried, in case the peer can be reached there directly" in tried
     tried = explain(RELAYED | {"cathedral": FINE | {"nat_detection": False}}).tried
     assert "no direct path is sought: there is no cathedral_nat_port line" in tried
+    assert any("tells no address of the peer's own" in line for line in explain(RELAYED).tried)
+    for changes in ({"since_s": 20.0}, {"peer_announced_s": None}, {"candidate": "192.0.2.7:1"}):
+        tried = explain(RELAYED | {"cathedral": FINE | changes}).tried
+        assert not any("tells no address of the peer's own" in line for line in tried)
     assert explain(RELAYED).path == ("198.51.100.1:2333 (relay) for 5 min 2 s, last proved 3 s ago")

@@ -17,6 +17,7 @@ from chancel.daemon.sandbox_calls import (
     DUTIES,
     EVERYBODY,
     GUARDIAN_KILLED,
+    LOOKING_UP,
     REFUSED,
     REPLACING_FILES,
     Call,
@@ -127,6 +128,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "everybody": lambda: _table(calls(EVERYBODY)),
     "replacing": lambda: _table(calls(REPLACING_FILES)),
     "duties": lambda: _table(duties()),
+    "lookup": lambda: _conditions(LOOKING_UP) + "\n",
     "refused": lambda: _words(REFUSED) + "\n",
     "guardian": lambda: _words(GUARDIAN_KILLED) + "\n",
 }
@@ -155,6 +157,14 @@ def _descriptors(mode: Topology, name: str) -> str:
 
 def _words(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def _conditions(listed: Iterable[Call]) -> str:
+    return ", ".join(
+        f"`{call.name}`"
+        + (f" ({', '.join(test.words for test in call.tests)})" if call.tests else "")
+        for call in listed
+    )
 
 
 def _table(rows: list[Row]) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chancel.daemon import config_values as values
+from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import CathedralConfig, Place
 from chancel.daemon.config_values import Refused
 from chancel.wire.cathedral_fields import CathedralId
+from chancel.wire.types import Address
 
 if TYPE_CHECKING:
     from chancel.daemon.config_directives import Draft
@@ -67,6 +70,8 @@ def missing(draft: Draft) -> str | None:
 def _cathedral(draft: Draft, value: str) -> None:
     _needs_spi(draft)
     place = values.place(value)
+    if place.address is not None and not _is_a_host(place.address):
+        raise Refused(f"{quoted(place.host)} is no machine's address (expected one, or a name)")
     first = draft.lines.get(f"cathedral {place}")
     if first is not None:
         raise Refused(f"{place} is named by line {first} already (expected another one)")
@@ -107,6 +112,11 @@ def _remembrance(draft: Draft, value: str) -> None:
 def _kek(draft: Draft, value: str) -> None:
     _once(draft, "kek")
     draft.cathedral.kek = Path(value)
+
+
+def _is_a_host(address: Address) -> bool:
+    host = IPv4Address(address.host)
+    return not (host.is_multicast or host.is_unspecified or host.is_reserved)
 
 
 def _needs_spi(draft: Draft) -> None:

@@ -30,6 +30,7 @@ from chancel.daemon.config_types import (
 )
 from chancel.daemon.config_values import Refused
 from chancel.errors import ConfigError
+from chancel.wire.remembrance import TABLE_BYTES
 from chancel.wire.types import Address, FlockId, Flocks
 
 _NO_ADDRESS = IPv4Address(0)
@@ -201,8 +202,9 @@ class _Finish:
             except Refused as refused:
                 raise self._refusal(directive, str(refused)) from None
         for directive, path in replaced.items():
+            only = TABLE_BYTES if directive == "cathedral_remembrance" else None
             try:
-                check_replaceable(path, keeper if places.is_machine_root() else None)
+                check_replaceable(path, keeper if places.is_machine_root() else None, only)
             except Refused as refused:
                 raise self._refusal(directive, str(refused)) from None
 

@@ -13,6 +13,7 @@ from chancel.daemon.config_directives import ANY, ANY6, user_exists
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_secret import MAX_PATH_CHARS
 from chancel.daemon.config_types import KEEPER, PROCESSES, TunnelConfig
+from chancel.daemon.config_written import check_written
 from chancel.wire.types import Address
 
 
@@ -32,6 +33,7 @@ def check_group(configs: Sequence[TunnelConfig]) -> None:
         _check_networks(earlier, later)
     for directive, key in _UNIQUE:
         _check_unique(configs, directive, key)
+    check_written(configs)
 
 
 def check_users(configs: Iterable[TunnelConfig]) -> None:
@@ -77,7 +79,6 @@ _UNIQUE: tuple[tuple[str, Callable[[TunnelConfig], Hashable | None]], ...] = (
     ("instance", lambda config: config.instance),
     ("pidfile", lambda config: config.pidfile),
     ("control", lambda config: config.control and config.control.path),
-    ("cathedral_remembrance", lambda config: config.cathedral and config.cathedral.remembrance),
 )
 """Directives whose values name something on this machine, so that no two files can share one."""
 

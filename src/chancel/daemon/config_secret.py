@@ -38,7 +38,7 @@ def check_secret(
     except OSError as error:
         if may_lack and isinstance(error, FileNotFoundError) and path.parent.is_dir():
             return
-        raise Refused(f"{shown}: {error.strerror} ({_MADE})") from None
+        raise Refused(f"{shown}: {error.strerror} ({_remedy(error, path, _MADE)})") from None
     except ValueError:
         raise Refused(f"{shown} is no path ({_MADE})") from None
     if stat.S_ISLNK(found.st_mode):
@@ -56,10 +56,11 @@ def check_secret(
         raise Refused(f"{shown} has {found.st_size} bytes (expected at least {size})")
 
 
-def check_replaceable(path: Path, keeper_user: str | None) -> None:
+def check_replaceable(path: Path, keeper_user: str | None, size: int | None = None) -> None:
     """Raise :class:`Refused` unless the keeper can put another file in this one's place.
 
-    ``keeper_user`` is ``None`` for a keeper that runs as we do. The file need not exist.
+    ``keeper_user`` is ``None`` for a keeper that runs as we do. The file need not exist; if it does
+    it has ``size`` bytes, where that is given, or none: any other is somebody else's.
     """
     shown = quoted(str(path), MAX_PATH_CHARS)
     directory = path.parent
@@ -67,10 +68,17 @@ def check_replaceable(path: Path, keeper_user: str | None) -> None:
         found = directory.stat()
         _refuse_open_directory(shown, found.st_mode)
         with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(path.lstat().st_mode):
+            existing = path.lstat()
+            if not stat.S_ISREG(existing.st_mode):
                 raise Refused(f"{shown} is not a regular file (expected one, or none yet)")
+            if size is not None and existing.st_size not in (0, size):
+                raise Refused(
+                    f"{shown} has {existing.st_size} bytes and would be replaced (expected a file"
+                    f" of {size} that a cathedral told of, or none yet)"
+                )
     except OSError as error:
-        raise Refused(f"{shown}: {error.strerror} (expected an existing directory)") from None
+        remedy = _remedy(error, path, "expected an existing directory")
+        raise Refused(f"{shown}: {error.strerror} ({remedy})") from None
     except ValueError:
         raise Refused(f"{shown} is no path (expected one in a directory of your own)") from None
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
@@ -99,6 +107,13 @@ def _may_write(directory: Path, found: os.stat_result, user: str | None) -> bool
         shift = 3 if found.st_gid == entry.pw_gid else 6
         writing, entering = writing >> shift, entering >> shift
     return bool(found.st_mode & writing and found.st_mode & entering)
+
+
+def _remedy(error: OSError, path: Path, usual: str) -> str:
+    """Once a group runs its guardian has no rights over the directories of other users."""
+    if not isinstance(error, PermissionError) or not str(path).isprintable():
+        return usual
+    return f"expected a directory that we may enter: chmod 711 {shlex.quote(str(path.parent))}"
 
 
 def _refuse_open_directory(shown: str, mode: int) -> None:

@@ -102,7 +102,7 @@ class Guardian(Guarding):
         self._cell = cell
         self._tunnels: dict[int, Tunnel] = {}
         self._next = 0
-        self._surroundings = Surroundings(self._loop, group)
+        self._surroundings = Surroundings(self._loop, group, plan)
 
     def start(self, configs: Sequence[TunnelConfig], setup: SetUp) -> None:
         """Add the first tunnels. Raises :class:`ChancelError`."""

@@ -15,11 +15,14 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, NoReturn
 
-from chancel.daemon import child, landlock, linux, logs
+from chancel.daemon import child, landlock, linux, sandbox_filter
 from chancel.daemon.loop import Loop
+from chancel.daemon.sandbox_filter import Program
+from chancel.daemon.topology import LOOKUP
 
 ROUND_LIMIT_S = 30.0
 """What isn't known then is unknown in this round. The usual resolver gives up after 10 s."""
@@ -27,8 +30,11 @@ ROUND_LIMIT_S = 30.0
 MAX_ADDRESSES = 8
 """Of one name: whoever answers for it decides how many there are."""
 
-MAX_ANSWER_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 1 << 23
+"""What the longest names of the fullest group take, and more than a round can need."""
+
 MAX_AT_ONCE = 16
+_READ_BYTES = 65_536
 
 _READABLE = (
     "/etc/resolv.conf",
@@ -46,10 +52,23 @@ _READABLE = (
 Resolve = Callable[[str], Sequence[str]]
 """The IPv4 addresses of a name. Raises OSError; may take any time."""
 
-Found = dict[str, tuple[str, ...]]
-"""Addresses by name; a name that could not be looked up is missing."""
-
 log = logging.getLogger("chancel.daemon")
+
+
+class Word(NamedTuple):
+    """What a round says of a name: that it is its turn, then its addresses, or why it has none.
+
+    ``error`` is a number of getaddrinfo(3).
+    """
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    error: int | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing else will be said of the name."""
+        return bool(self.addresses) or self.error is not None
 
 
 def resolve(name: str) -> list[str]:
@@ -60,17 +79,29 @@ def resolve(name: str) -> list[str]:
 
 
 class Lookup:
-    """One round at a time, watched by the loop. ``done`` is told what was found, in the end."""
+    """One round at a time, watched by the loop.
+
+    ``hear`` is told what a round says while it goes on, ``ended`` that it is over: whether it had
+    all the time it wanted.
+    """
 
     def __init__(
-        self, loop: Loop, done: Callable[[Found], None], resolve_name: Resolve = resolve
+        self,
+        loop: Loop,
+        hear: Callable[[Sequence[Word]], None],
+        ended: Callable[[bool], None],
+        resolve_name: Resolve = resolve,
+        program: Program | None = None,
     ) -> None:
         self._loop = loop
-        self._done = done
+        self._hear = hear
+        self._ended = ended
         self._resolve = resolve_name
+        self._program = program
         self._pid = 0
         self._pipe = -1
-        self._answer = b""
+        self._rest = b""
+        self._heard_bytes = 0
         self._until = 0.0
 
     @property
@@ -78,8 +109,8 @@ class Lookup:
         """Whether a round is under way."""
         return self._pid != 0
 
-    def begin(self, names: Iterable[str], now: float) -> None:
-        """Look these names up. Raises OSError where there can be no process for that."""
+    def begin(self, names: Sequence[str], now: float) -> None:
+        """Look these names up, in their order. Raises OSError where there can be no process."""
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         guardian = os.getpid()
         try:
@@ -90,9 +121,10 @@ class Lookup:
             os.close(writing)
             raise
         if self._pid == 0:
-            _look_up(sorted(set(names)), writing, guardian, self._resolve)
+            _look_up(names, writing, guardian, self._resolve, self._program)
         os.close(writing)
-        self._pipe, self._answer, self._until = reading, b"", now + ROUND_LIMIT_S
+        self._pipe, self._rest, self._heard_bytes = reading, b"", 0
+        self._until = now + ROUND_LIMIT_S
         self._loop.add(reading, self._read)
 
     def wake_at(self) -> float | None:
@@ -100,58 +132,81 @@ class Lookup:
         return self._until if self.is_running else None
 
     def wake(self, now: float) -> None:
-        """End it, if it is time to: what was found by then counts."""
+        """End it, if it is time to."""
         if self.is_running and now >= self._until:
-            self._end()
+            self._end(in_time=True)
+
+    def cut_short(self) -> None:
+        """End a round that is under way."""
+        if self.is_running:
+            self._end(in_time=False)
 
     def close(self) -> None:
-        """End a round that is under way; nobody is told."""
+        """End it; nobody is told."""
         if self.is_running:
             self._stop()
 
     def _read(self) -> None:
         try:
-            more = os.read(self._pipe, 65_536)
+            more = os.read(self._pipe, _READ_BYTES)
         except BlockingIOError:
             return
-        self._answer += more
-        if not more or len(self._answer) > MAX_ANSWER_BYTES:
-            self._end()
+        self._heard_bytes += len(more)
+        *lines, self._rest = (self._rest + more).split(b"\n")
+        said = [word for line in lines if (word := _parse_untrusted(line)) is not None]
+        if said:
+            self._hear(said)
+        if not more or self._heard_bytes > MAX_ANSWER_BYTES:
+            self._end(in_time=True)
 
-    def _end(self) -> None:
-        self._stop()
-        self._done(_parse_untrusted(self._answer))
+    def _end(self, *, in_time: bool) -> None:
+        status = self._stop()
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            log.warning("the process that looks names up has failed")
+        self._ended(in_time)
 
-    def _stop(self) -> None:
+    def _stop(self) -> int:
         self._loop.remove(self._pipe)
         os.close(self._pipe)
         os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        _pid, status = os.waitpid(self._pid, 0)
         self._pid = 0
+        return status
 
 
-def _parse_untrusted(answer: bytes) -> Found:
-    """What the process wrote, whole lines of it: it may have been taken over."""
-    found: Found = {}
-    for line in answer.splitlines(keepends=True):
-        try:
-            name, addresses = json.loads(line.decode()) if line.endswith(b"\n") else ("", [])
-            packed = [socket.inet_aton(address) for address in addresses[:MAX_ADDRESSES]]
-        except (ValueError, TypeError, KeyError, OSError, RecursionError):
-            continue
-        usable = dict.fromkeys(socket.inet_ntoa(each) for each in packed if any(each))
-        if isinstance(name, str) and usable:
-            found[name] = tuple(usable)
-    return found
-
-
-def _look_up(names: list[str], writing: int, guardian: int, resolve_name: Resolve) -> NoReturn:
-    """Be the process of one round."""
+def _parse_untrusted(line: bytes) -> Word | None:
+    """What the process wrote: it may have been taken over."""
     try:
-        child.settle("lookup", guardian)
-        child.close_all_but(frozenset({writing}) | logs.descriptors())
+        match json.loads(line.decode()):
+            case [str(name)]:
+                return Word(name)
+            case [str(name), int(error)]:
+                return Word(name, (), error)
+            case [str(name), [*addresses]]:
+                packed = [socket.inet_aton(address) for address in addresses[:MAX_ADDRESSES]]
+                usable = [socket.inet_ntoa(each) for each in packed if any(each)]
+                return Word(name, tuple(dict.fromkeys(usable)), None if usable else 0)
+    except (ValueError, TypeError, OSError, RecursionError):
+        pass
+    return None
+
+
+def _look_up(
+    names: Sequence[str],
+    writing: int,
+    guardian: int,
+    resolve_name: Resolve,
+    program: Program | None,
+) -> NoReturn:
+    """Be the process of one round. The connection to syslog isn't for it: it leads to others."""
+    status = 1
+    try:
+        child.settle(LOOKUP, guardian)
+        child.close_all_but(frozenset({writing}))
         os.set_blocking(writing, True)
         _give_up_rights()
+        if program is not None:
+            sandbox_filter.load(program)
         waiting = iter(names)
         lock = threading.Lock()
         workers = [
@@ -162,10 +217,11 @@ def _look_up(names: list[str], writing: int, guardian: int, resolve_name: Resolv
             worker.start()
         for worker in workers:
             worker.join()
-    except Exception:
-        log.exception("names can't be looked up")
+        status = 0
+    except Exception:  # noqa: BLE001 - told by the log
+        traceback.print_exc()
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def _give_up_rights() -> None:
@@ -179,16 +235,19 @@ def _give_up_rights() -> None:
 
 
 def _work(
-    waiting: Iterable[str], lock: threading.Lock, writing: int, resolve_name: Resolve
+    waiting: Iterator[str], lock: threading.Lock, writing: int, resolve_name: Resolve
 ) -> None:
+    def say(*words: object) -> None:
+        with lock:
+            os.write(writing, json.dumps(words).encode() + b"\n")
+
     while True:
         with lock:
-            name = next(iter(waiting), None)
+            name = next(waiting, None)
         if name is None:
             return
+        say(name)
         try:
-            line = json.dumps([name, list(resolve_name(name))[:MAX_ADDRESSES]])
-        except (OSError, UnicodeError):
-            continue  # who asked sees that it is missing
-        with lock:
-            os.write(writing, line.encode() + b"\n")
+            say(name, list(resolve_name(name))[:MAX_ADDRESSES])
+        except (OSError, UnicodeError) as error:
+            say(name, getattr(error, "errno", None) or 0)

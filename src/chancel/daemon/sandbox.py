@@ -14,9 +14,17 @@ import resource
 import sys
 import tokenize  # noqa: F401 - which tracebacks import when they are printed
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from chancel.daemon import device_tun, landlock, linux, sandbox_compiler, sandbox_filter
+from chancel.daemon import (
+    device_tun,
+    landlock,
+    linux,
+    places,
+    sandbox_compiler,
+    sandbox_filter,
+)
 from chancel.daemon.config_types import KEEPER, TunnelConfig
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_filter import Program
@@ -80,6 +88,8 @@ class Plan(NamedTuple):
 def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     """See what the machine has, before the fork. Raises :class:`MachineError`."""
     plan = prepare_reading(mode, _directories(configs))
+    for config in configs if places.is_machine_root() else ():
+        _warn_of_keeper(config)
     return plan._replace(replaced=_replaced(configs))
 
 
@@ -171,6 +181,21 @@ def _directories(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:
     """Where the secrets of some tunnels are. A file may be replaced, so they are directories."""
     files = [file for each in configs for _directive, file, _size in each.key_files]
     return tuple(sorted({os.path.realpath(file.parent) for file in files}))
+
+
+def _warn_of_keeper(config: TunnelConfig) -> None:
+    """What root reads at the next start says whom processes become, and what they may see."""
+    keeper = KEEPER[config.mode]
+    if config.run_as.get(keeper) == "root":
+        return
+    own = os.path.realpath(Path(config.file).parent)
+    if own in _replaced([config]):
+        log.warning(
+            "who took %s over could replace the configuration file=%s"
+            " (expected what it replaces in a directory of its own)",
+            keeper,
+            config.file,
+        )
 
 
 def _replaced(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:

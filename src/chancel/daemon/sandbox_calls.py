@@ -49,7 +49,9 @@ _O_WRITING = 0o3 | 0o100 | 0o1000 | 0o2000 | 0o20_000_000
 """O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND, __O_TMPFILE."""
 _O_NEW = 0o100 | 0o200
 """O_CREAT and O_EXCL: nothing that exists is opened."""
-_FIONBIO = 0x5421
+_FIONBIO, _FIONREAD = 0x5421, 0x541B
+_CLONE_THREAD = 0x10000
+_FAMILIES = ((2, "IPv4"), (10, "IPv6"), (16, "netlink"))
 
 NOT_EXECUTABLE = Test(2, mmap.PROT_EXEC, 0, "not executable")
 ANONYMOUS = Test(4, _INT, _INT, "no file")
@@ -57,6 +59,9 @@ TO_NOBODY = Test(4, _ALL, 0, "without an address")
 FOR_READING = Test(2, _O_WRITING, 0, "for reading")
 A_NEW_FILE = Test(2, _O_NEW, _O_NEW, "a new file")
 NONBLOCKING = Test(1, _INT, _FIONBIO, "FIONBIO")
+HOW_MUCH = Test(1, _INT, _FIONREAD, "FIONREAD")
+A_THREAD = Test(0, _CLONE_THREAD, _CLONE_THREAD, "a thread")
+OF_ITSELF = Test(0, _INT, 0, "its own")
 
 EVERYBODY = (
     # memory
@@ -159,6 +164,35 @@ DUTIES: dict[str, tuple[Call, ...]] = {
         Call("sendto", (End.ARRIVED,)),
     ),
 }
+
+LOOKING_UP = (
+    # memory, also for modules of the C library
+    *map(Call, ("brk", "madvise", "mmap", "mprotect", "mremap", "munmap")),
+    # threads
+    Call("clone", tests=(A_THREAD,)),
+    *map(Call, ("exit", "exit_group", "futex", "gettid", "rseq", "sched_yield")),
+    *map(Call, ("sched_getaffinity", "set_robust_list", "rt_sigaction", "rt_sigprocmask")),
+    *map(Call, ("rt_sigreturn", "sigaltstack", "restart_syscall")),
+    Call("prlimit64", tests=(OF_ITSELF,)),
+    # time, waiting, randomness, who it is
+    *map(Call, ("clock_gettime", "clock_nanosleep", "gettimeofday", "nanosleep", "time")),
+    *map(Call, ("poll", "ppoll", "select", "pselect6", "getrandom")),
+    *map(Call, ("getpid", "getuid", "geteuid", "getgid", "getegid", "uname")),
+    # files, which Landlock chooses
+    Call("openat", tests=(FOR_READING,)),
+    Call("open", tests=(FOR_READING._replace(argument=1),)),
+    *map(Call, ("close", "read", "readv", "pread64", "lseek", "write")),
+    *map(Call, ("fstat", "lstat", "newfstatat", "stat", "statx")),
+    # the network
+    *(Call("socket", tests=(Test(0, _INT, family, word),)) for family, word in _FAMILIES),
+    *map(Call, ("bind", "connect", "getpeername", "getsockname", "getsockopt", "setsockopt")),
+    *map(Call, ("recvfrom", "recvmsg", "sendmmsg", "sendmsg", "sendto")),
+    Call("ioctl", tests=(HOW_MUCH,)),
+)
+"""For the process that looks names up. It is nobody's neighbour, so what isn't here is refused, and
+kills nothing: modules that a system added to the C library may try a lot. The point is what is not
+here: unix sockets, which Landlock leaves open to whoever has our user; modes and owners of files,
+which it leaves to him, too; signals, programs, processes."""
 
 REFUSED = (
     *("access", "faccessat", "faccessat2"),

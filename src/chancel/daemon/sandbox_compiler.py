@@ -15,7 +15,7 @@ from typing import NoReturn
 from chancel.daemon import sandbox_filter
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_filter import Program
-from chancel.daemon.topology import GUARDIAN, End
+from chancel.daemon.topology import GUARDIAN, LOOKUP, End
 
 log = logging.getLogger("chancel.daemon")
 
@@ -26,7 +26,7 @@ def programs(
     report: bool,
     replacing: Collection[str] = (),
 ) -> dict[str, Program]:
-    """The filters of the processes with these ends, and that of the guardian.
+    """The filters of the processes with these ends, of the guardian, and of what it forks later.
 
     Those of the processes ``replacing`` may replace files. Raises :class:`MachineError` where there
     is no libseccomp, or a kernel without filters.
@@ -66,6 +66,7 @@ def _run(
                 for name, own in ends.items()
             }
             made[GUARDIAN] = sandbox_filter.for_guardian()
+            made[LOOKUP] = sandbox_filter.for_lookup()
             answer = {name: (each.call, each.instructions.hex()) for name, each in made.items()}
         except MachineError as error:
             answer = {"error": str(error)}

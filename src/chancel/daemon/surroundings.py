@@ -14,6 +14,8 @@ from chancel.daemon.logs import RateLimit
 from chancel.daemon.loop import Loop
 from chancel.daemon.network_watch import NetworkWatch
 from chancel.daemon.publish import earliest
+from chancel.daemon.sandbox import Plan, Sandbox
+from chancel.daemon.topology import LOOKUP
 from chancel.wire.types import Address
 
 TOLD_INTERVAL_S = 60.0
@@ -25,10 +27,11 @@ log = logging.getLogger("chancel.daemon")
 class Surroundings:
     """One group's; served by the guardian's loop."""
 
-    def __init__(self, loop: Loop, group: Group) -> None:
+    def __init__(self, loop: Loop, group: Group, plan: Plan) -> None:
         self._loop = loop
         self._group = group
-        self._names = CathedralNames(loop, self._tell_addresses, self._is_silent)
+        program = group.programs.get(LOOKUP) if plan.mode is Sandbox.ON else None
+        self._names = CathedralNames(loop, self._tell_addresses, self._is_silent, program=program)
         self._network: NetworkWatch | None = None
         self._limit = RateLimit(TOLD_INTERVAL_S)
 
@@ -52,25 +55,25 @@ class Surroundings:
     def wake(self, now: float) -> None:
         """Do what is due."""
         self._names.wake(now)
-        if self._network is not None and self._network.changed(now):
-            self._limit.log(log, logging.INFO, "network", now, "network changed")
-            self._tell({"network": "changed"})
+        if self._network is not None:
+            self._network.wake(now)
 
     def close(self) -> None:
         """Stop looking and listening."""
         self._names.close()
         if self._network is not None:
-            self._loop.remove(self._network)
             self._network.close()
             self._network = None
 
     def _watch_network(self) -> None:
         try:
-            watch = self._network = NetworkWatch()
+            self._network = NetworkWatch(self._loop, self._network_changed)
         except OSError as error:
             log.warning("changes of the network won't be noticed error=%s", error)
-            return
-        self._loop.add(watch, lambda: watch.receive(time.monotonic()))
+
+    def _network_changed(self) -> None:
+        self._limit.log(log, logging.INFO, "network", time.monotonic(), "network changed")
+        self._tell({"network": "changed"})
 
     def _tell_addresses(self, tunnel: int, addresses: list[Address]) -> None:
         self._tell({"tunnel": tunnel, "cathedrals": addresses})

@@ -37,6 +37,9 @@ from chancel.daemon.records import (
 
 GUARDIAN = "guardian"
 
+LOOKUP = "lookup"
+"""What the guardian forks to look names up; it is joined to nobody else."""
+
 WIRED_FROM = 900
 """The descriptors of the wiring have numbers from here on, and everything else one below: so the
 filter of a process knows the one from the other, whatever it is passed later. It leaves room below

@@ -18,6 +18,7 @@ from chancel.daemon.why_facts import (
     CLOCK_TOLERANCE_S,
     KEEPERS,
     LASTING_S,
+    RECENT_S,
     SEVERAL,
     SILENCE_S,
     Finding,
@@ -107,9 +108,12 @@ def _tried(tunnel: Tunnel) -> Iterator[str]:
 
 def _secret(tunnel: Tunnel) -> Finding | None:
     cathedral = tunnel.get("cathedral")
-    if cathedral is not None and cathedral["wants_ambry"] and cathedral["generation"] is None:
-        return None  # it has yet to come
-    if not recent(tunnel, KEEPERS, Drop.NO_SECRET):
+    within_s = RECENT_S
+    if cathedral is not None and cathedral["wants_ambry"]:
+        if cathedral["ambry_s"] is None:
+            return None  # it has yet to come
+        within_s = min(within_s, cathedral["ambry_s"])  # what was refused before says nothing
+    if not recent(tunnel, KEEPERS, Drop.NO_SECRET, within_s=within_s):
         return None
     return Finding(
         "secret-unreadable",

@@ -19,6 +19,9 @@ from chancel.daemon.why_facts import (
 ANSWER_S = 3 * LASTING_S
 """Infos go out every five seconds: by now there were several."""
 
+DIRECT_S = 60.0
+"""A direct address is told of 15 seconds after both ends were registered."""
+
 _KEYS = {
     "secret-unreadable": "cathedral_secret",
     "cosk-unreadable": "cathedral_cosk",
@@ -66,6 +69,22 @@ def tried(tunnel: Tunnel) -> Iterator[str]:
         yield f"{cathedral['candidate']} is tried, in case the peer can be reached there directly"
     elif tunnel["path"] == "relay" and not cathedral["nat_detection"]:
         yield "no direct path is sought: there is no cathedral_nat_port line"
+    elif tunnel["path"] == "relay" and _is_settled(cathedral):
+        yield (
+            "the cathedral tells no address of the peer's own: one of the ends is behind a NAT that"
+            " gives each connection another port, has no cathedral_nat_port line, or can't reach"
+            " that port of the cathedral (UDP)"
+        )
+
+
+def _is_settled(cathedral: Tunnel) -> bool:
+    """Whether a cathedral that knows both ends would have told of a direct address by now."""
+    announced_s = cathedral["peer_announced_s"]
+    return (
+        announced_s is not None
+        and announced_s < SILENCE_S
+        and (cathedral["since_s"] or 0.0) >= DIRECT_S
+    )
 
 
 def _key(tunnel: Tunnel) -> Finding | None:
@@ -113,8 +132,8 @@ def _silent(tunnel: Tunnel) -> Finding | None:
         "cathedral-silent",
         f"the cathedral {_of(tunnel, 'address')} has been silent for {duration(silent_s)}"
         + (f"; {known - 1} others are known" if known > 1 else "; no other is known"),
-        "check that it runs and that its UDP port is open on the way; a second cathedral line, or"
-        " cathedral_remembrance, gives this end another one to go to",
+        "check that it runs and that its UDP port is open on the way, and this machine's clock; a"
+        " second cathedral line, or cathedral_remembrance, gives this end another one to go to",
     )
 
 
@@ -129,10 +148,12 @@ def _no_answer(tunnel: Tunnel) -> Finding | None:
     return Finding(
         "cathedral-no-answer",
         f"the cathedral {_of(tunnel, 'address')} hasn't answered once in {duration(since_s)}: it"
-        f" can't be reached, or it doesn't know this end{alone}",
-        "check its address and its log; its settings need an allow line with this end's"
-        " cathedral_id and the upper half of spi, its secretdir the files of cathedral_secret and"
-        " of the cosk's public half",
+        " can't be reached, its clock and ours differ by more than"
+        f" {CLOCK_TOLERANCE_S:.0f} s, or it doesn't know this end{alone}",
+        "check its address, and both clocks (timedatectl); its settings need an allow line with"
+        " this end's cathedral_id and the upper half of spi, its secretdir the files of"
+        " cathedral_secret and of the cosk's public half; its own chancel status counts what it"
+        " refuses, and why",
     )
 
 
