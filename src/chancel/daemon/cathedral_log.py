@@ -72,7 +72,7 @@ class CathedralLog:
                 self._warn(reason, now, sentence, generation, _REFUSALS.get(reason, reason))
             case events.AmbryNotKept(generation, problem):
                 sentence = "ambry can't be kept tunnel=%s generation=%08x problem=%s"
-                self._warn("ambry", now, sentence, generation, problem)
+                self._change(logging.WARNING, now, sentence, generation, problem)
 
     def path(self, address: Address | None, now: float, *, direct: bool) -> None:
         """The peer is reached at this address, its own or a cathedral's. Which cathedral it is
@@ -82,9 +82,10 @@ class CathedralLog:
         if way == self._way:
             return
         self._way = way
+        if address is None:
+            return  # no cathedral has an address yet, which is told where names are looked up
         how = "directly" if direct else "relayed"
-        sentence = f"peer reached {how} tunnel=%s address=%s"
-        self._change(logging.INFO, now, sentence, address or "unknown")
+        self._change(logging.INFO, now, f"peer reached {how} tunnel=%s address=%s", address)
 
     def remembrance_not_kept(self, error: OSError, now: float) -> None:
         """The file could not be replaced; it is what it was."""
