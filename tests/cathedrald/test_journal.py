@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from chancel.cathedrald.journal import COUNTERS_INTERVAL_S, LINES_BURST, Journal
+from chancel.cathedrald.journal import COUNTERS_INTERVAL_S, LINES_BURST, LINES_PER_S, Journal
 from chancel.daemon import logs
 from chancel.protocol.cathedral.events import (
     CathedralEvent,
@@ -79,10 +79,19 @@ def test_a_storm_is_a_sample_with_a_count(caplog: pytest.LogCaptureFixture) -> N
     journal = Journal(0.0)
     take(journal, 0.0, *[COMING] * 10_000)
     assert len(caplog.messages) == LINES_BURST
-    take(journal, 1.0, COMING)
+    take(journal, 1 / LINES_PER_S, COMING)
     assert caplog.messages[-1].endswith(f" suppressed={10_000 - LINES_BURST:.0f}")
-    take(journal, 10.0, COMING)
+    take(journal, 2 / LINES_PER_S, COMING)
     assert "suppressed" not in caplog.messages[-1]
+
+
+def test_a_storm_that_lasts_is_a_few_lines_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(0.0)
+    take(journal, 0.0, *[COMING] * 1000)
+    caplog.clear()
+    for tenth in range(600):
+        take(journal, tenth / 10, *[COMING] * 100)
+    assert len(caplog.messages) <= 60 * LINES_PER_S
 
 
 def test_a_problem_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -40,15 +40,18 @@ class StandIn:
         self._thread.start()
 
     def _serve(self) -> None:
-        for line in self._answers:
+        answers = list(self._answers)
+        while answers:
             connection, _ = self._listener.accept()
             with connection:
                 data, descriptors, _, _ = socket.recv_fds(connection, 65536, 4)
+                if not data:  # somebody only wanted to know who listens
+                    continue
                 self.requests.append(json.loads(data))
                 for descriptor in descriptors:
                     with os.fdopen(descriptor) as file:
                         self.files.append(file.read())
-                connection.sendall(line)
+                connection.sendall(answers.pop(0))
 
     def close(self) -> None:
         """Wait until every answer was asked for."""
@@ -180,6 +183,45 @@ class TestCommands:
             assert main(["remove", "lab"]) == 0
         assert group.requests[-1] == {"do": "remove", "instance": "lab"}
         assert capsys.readouterr().out == "lab left its group\n"
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["status", "the-office", "--json"],
+            ["status", "house", "--json"],
+            ["remove", "the-office"],
+            ["remove", "house"],
+            ["add", "-c", "{file}", "--to", "the-office"],
+            ["down", "the-office"],
+        ],
+    )
+    def test_names_are_those_of_people_and_of_files_too(
+        self,
+        directory: Path,
+        tunnel_file: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        words: list[str],
+    ) -> None:
+        monkeypatch.setenv("CHANCEL_CONFIG_DIR", str(directory.parent / "etc"))
+        (directory.parent / "etc").mkdir()
+        (directory.parent / "etc/house.conf").write_text("instance office\n")
+        answers = [RECORDED] if words[0] == "status" else [RECORDED, DONE]
+        with serving(directory / "lab.ctl", *answers) as group:
+            assert main([word.format(file=tunnel_file) for word in words]) == 0
+        out = capsys.readouterr().out
+        if words[0] == "status":
+            assert [each["instance"] for each in json.loads(out)["tunnels"]] == ["office"]
+        elif words[0] != "add":
+            assert group.requests[-1] == {"do": "remove", "instance": "office"}
+
+    def test_a_name_that_two_have_is_nobodys(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        twins = RECORDED | {"tunnels": [each | {"descr": "twin"} for each in RECORDED["tunnels"]]}
+        with serving(directory / "office.ctl", twins):
+            assert main(["status", "twin"]) == 1
+        assert "no tunnel called 'twin' is running" in capsys.readouterr().err
 
     def test_remove_what_does_not_run(
         self, directory: Path, capsys: pytest.CaptureFixture[str]

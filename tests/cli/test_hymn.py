@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -284,9 +285,18 @@ class TestCompletion:
             ("chancel up o", ["office"]),
             ("chancel down hymn", ["hymn-01-02"]),
             ("chancel hymn shroud nave", [""]),
+            ("chancel status ", ["hymn-01-02", "office", "running"]),
+            ("chancel trace run", ["running"]),
+            ("chancel remove off", ["office"]),
+            ("chancel add --to r", ["running"]),
+            ("chancel exec of", ["office"]),
+            ("chancel exec office -- of", [""]),
+            ("chancel exec -c office.conf of", [""]),
         ],
     )
-    def test_bash(self, line: str, completed: list[str]) -> None:
+    def test_bash(self, here: Path, line: str, completed: list[str]) -> None:
+        with socket.socket(socket.AF_UNIX) as running:
+            running.bind(str(here / "run/running.ctl"))
         words = line.split(" ")
         script = SCRIPT.format(words=" ".join(f"'{word}'" for word in words), at=len(words) - 1)
         done = subprocess.run(

@@ -85,7 +85,7 @@ def test_nothing_runs() -> None:
 
 
 def test_a_dead_group_is_down() -> None:
-    assert "down: office is not running" in drawn(
+    assert "office is not running" in drawn(
         {"tunnels": [], "silent": ["office is not running: Connection refused"]}
     )
 

@@ -41,8 +41,10 @@ NOT_OURS = {
     "userdel",
 }
 
-KEY_FILES = "secret|kek|cathedral_secret|cathedral_cosk|cathedral_remembrance"
-"""Directives whose files have to be there, or their directory at least."""
+KEY_FILES = re.compile(r"^((?:secret|kek|cathedral_secret|cathedral_cosk)\s+)(.*)$", re.MULTILINE)
+"""Directives whose files have to be there."""
+WRITTEN = re.compile(r"^(cathedral_remembrance\s+)(.*)$", re.MULTILINE)
+"""Those whose directory has to be."""
 
 
 @pytest.mark.parametrize("page", pages("python"), ids=lambda page: str(page.relative_to(ROOT)))
@@ -59,11 +61,16 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("block", blocks("conf"), ids=str)
 def test_configuration_is_accepted(block: Block, tmp_path: Path) -> None:
-    secret = tmp_path / "key"
-    secret.write_bytes(bytes(64))
-    secret.chmod(0o600)
-    text = re.sub(rf"^((?:{KEY_FILES})\s+).*$", rf"\g<1>{secret}", block.text, flags=re.MULTILINE)
-    accepted = config.parse(text, str(block))
+    for _directive, path in KEY_FILES.findall(block.text):
+        here = tmp_path / Path(path).name
+        here.write_bytes(bytes(64))
+        here.chmod(0o600)
+
+    def moved(line: re.Match[str]) -> str:
+        return f"{line[1]}{tmp_path / Path(line[2]).name}"
+
+    accepted = config.parse(WRITTEN.sub(moved, KEY_FILES.sub(moved, block.text)), str(block))
+    config.check_group([accepted])
     assert set(accepted.run_as) == set(PROCESSES[accepted.mode])
 
 

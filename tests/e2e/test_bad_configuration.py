@@ -107,7 +107,7 @@ def test_a_secret_that_is_none_is_refused_by_name(
     [
         (["locale 0.0.0.0:1"], ":3", "unknown directive 'locale' (expected local?)"),
         (["tunnel 10.77.0.1/30 9000"], ":3: tunnel", "MTU '9000' is out of range"),
-        ([TUNNEL, "kek /etc/kek"], ":4: kek", "not yet supported"),
+        ([TUNNEL, "liturgy_group 1"], ":4: liturgy_group", "not yet supported"),
         ([TUNNEL, "peer 192.0.2.1"], ":4: peer", "'192.0.2.1' has no port"),
         ([], ": tunnel", "missing (expected tunnel ip/length MTU)"),
     ],
@@ -147,7 +147,8 @@ def test_what_the_machine_refuses_is_named_and_undone(end: End, run: Run) -> Non
             line = complaint(run(path), FAILED)
             assert line.startswith(f"chancel: {path}: {problem}")
             assert end.devices() == {"lo", "t0"}
-            assert {each.name for each in end.runtime.iterdir()} == {"t0.ctl", "t0.metrics"}
+            there = {each.name for each in end.runtime.iterdir()}
+            assert there == {"t0.ctl", "t0.metrics", "t0.peers"}
             assert not (end.home / "lo.pid").exists()
     finally:
         assert end.stop() == 0

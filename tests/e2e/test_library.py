@@ -115,7 +115,7 @@ def test_a_daemon_that_restarts_is_back(pair: Pair, daemon: End, folder: Path) -
     daemon.wait_up()
     packets = daemon.tunnel("t0")["rx"]["packets"]
     eventually(
-        lambda: daemon.tunnel("t0")["rx"]["packets"] > packets + 20, 15.0, "packets pass again"
+        lambda: daemon.tunnel("t0")["rx"]["packets"] > packets + 40, 15.0, "packets pass again"
     )
     done.touch()
     assert next(library.progress) > 20

@@ -100,6 +100,8 @@ def _limit_files(unit: Unit) -> None:
     _call("mount", b"/proc/sys", b"/proc/sys", None, _MS_BIND | _MS_REC, None)
     _read_only("/", True)
     for each in writable:
+        if not Path(each).is_mount():
+            _call("mount", each.encode(), each.encode(), None, _MS_BIND | _MS_REC, None)
         _read_only(each, False)
     if unit["ProtectKernelTunables"] == ["yes"]:
         _read_only("/proc/sys", True)

@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class Nave:
         self._taken_wall: float | None = None
         self._told: News = {}
         self._next_look = 0.0
+        self.wake_at = 0.0
+        """When to be woken: looked at after each train, so it is not worked out there."""
         now, wall = time.monotonic(), time.time()
         self._journal = Journal(now)
         keys = KeyDirectory(Path(settings.secretdir))
@@ -59,10 +62,6 @@ class Nave:
         self.relay.sender.on_gso_broken = self._journal.gso_broken
         self.look(now, wall)
 
-    def wake_at(self) -> float:
-        """When to be woken."""
-        return min(self.brain.wake_at(), self._next_look, self._journal.wake_at())
-
     def wake(self, now: float, wall: float) -> None:
         """Do what is due."""
         self.brain.wake(now, wall)
@@ -70,10 +69,14 @@ class Nave:
         if now >= self._next_look:
             self.look(now, wall)
         self.write(now)
+        self._wind()
 
     def write(self, now: float) -> None:
         """Write down what has happened."""
         self._journal.take(self.brain, now)
+
+    def _wind(self) -> None:
+        self.wake_at = min(self.brain.wake_at(), self._next_look, self._journal.wake_at())
 
     def look(self, now: float, wall: float) -> None:
         """Look whether the files have changed, and take what they say."""
@@ -88,6 +91,7 @@ class Nave:
             log.info("settings taken flocks=%d", len(self._file.settings.flocks))
             self.write(now)
         self._tell()
+        self._wind()
 
     def snapshot(self) -> tuple[CathedralRecord, Counter[Drop]]:
         """The board's entry."""
@@ -135,6 +139,9 @@ class CathedralDuty:
         self._loop = process.loop
         self._publisher = Publisher(process)
         self._nave: Nave | None = None
+        self._wake_at: float | None = None
+        self._is_news = False
+        """Whether the board is behind, and will be written when that is due."""
         process.read_settings = CathedralSettings.from_json
         process.hear = self._hear
         signal.set_wakeup_fd(-1)  # that was the guardian's, and is closed here
@@ -143,8 +150,9 @@ class CathedralDuty:
     def add(self, number: int, settings: Any, fds: list[int]) -> None:
         nave = self._nave = Nave(number, settings, fds)
         self._publisher.add(number, settings.instance, nave.snapshot)
+        self._wind()
         for each in nave.sockets:
-            self._loop.add(each, lambda each=each: self._receive(nave, each))  # type: ignore[misc]
+            self._loop.add(each, partial(self._receive, nave, each))
 
     def remove(self, number: int) -> None:
         if self._nave is None:
@@ -154,17 +162,18 @@ class CathedralDuty:
         self._publisher.remove(number)
         self._nave.close()
         self._nave = None
+        self._wind()
 
     def wake_at(self) -> float | None:
-        nave = self._nave
-        return earliest(self._publisher.wake_at(), nave.wake_at() if nave else None)
+        return self._wake_at
 
     def wake(self, now: float) -> None:
         nave = self._nave
-        if nave is not None and now >= nave.wake_at():
+        if nave is not None and now >= nave.wake_at:
             nave.wake(now, time.time())
             self._publisher.later(nave.number)
         self._publisher.flush(now)
+        self._wind()
 
     def _receive(self, nave: Nave, udp: socket.socket) -> None:
         relay = nave.relay
@@ -172,13 +181,22 @@ class CathedralDuty:
         relay.receive(udp)
         if relay.given != given:
             nave.write(time.monotonic())
-        self._publisher.later(nave.number)
+        if not self._is_news:
+            self._publisher.later(nave.number)
+            self._wind()
+
+    def _wind(self) -> None:
+        """Find out when to be woken: not for each train, as that takes longer than what is due."""
+        publish_at = self._publisher.wake_at()
+        self._is_news = publish_at is not None
+        self._wake_at = earliest(publish_at, self._nave.wake_at if self._nave else None)
 
     def _hear(self, message: dict[str, Any], _fds: list[int]) -> None:
         """The guardian passes on that somebody wants the files looked at now."""
         if self._nave is not None and "look" in message:
             self._nave.look(time.monotonic(), time.time())
             self._publisher.later(self._nave.number)
+            self._wind()
 
     def _reset(self) -> None:
         if self._nave is not None:

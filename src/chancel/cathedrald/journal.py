@@ -20,8 +20,8 @@ from chancel.protocol.cathedral.events import CathedralEvent, KeysUnavailable
 from chancel.protocol.cathedral.statistics import Statistics
 from chancel.protocol.events import SecretUnavailable
 
-LINES_PER_S, LINES_BURST = 2.0, 100.0
-"""Lines for each kind of event."""
+LINES_PER_S, LINES_BURST = 0.1, 30.0
+"""Lines for each kind of event: six a minute, once a burst is written."""
 
 PROBLEM_INTERVAL_S = 60.0
 """A client without usable keys is written down once in this time."""

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from chancel.cli import names
 from chancel.cli.options import RuntimeDir
 from chancel.daemon import cell, cell_command, config, ctl, health, places
 from chancel.daemon.cell_command import Command
@@ -30,7 +31,11 @@ RETRY_S = 0.05
 def exec_(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[NAME] -- COMMAND...", help="What to run; in tunnel NAME, or -c."),
+        typer.Argument(
+            metavar="[NAME] -- COMMAND...",
+            help="What to run; in tunnel NAME, or -c.",
+            autocompletion=names.command_names,
+        ),
     ],
     file: Annotated[
         Path | None,
@@ -72,7 +77,7 @@ def exec_(
             return _with_a_tunnel(file, directory, descriptor, command)
     if log is not None:
         raise typer.BadParameter("the tunnel runs already, with its own log", param_hint="--log")
-    group = ctl.survey(directory).find(name)
+    group, _ = names.find(directory, name)
     entered = cell.received(ctl.enter(group.socket))
     return cell_command.run(command, entered)
 

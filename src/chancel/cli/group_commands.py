@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from chancel.cli import names
 from chancel.cli.options import RuntimeDir
 from chancel.daemon import config, ctl, places
 
@@ -17,7 +18,12 @@ def add(
     ],
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="NAME", help="A tunnel of the group, when several run."),
+        typer.Option(
+            "--to",
+            metavar="NAME",
+            help="A tunnel of the group, when several run.",
+            autocompletion=names.running_names,
+        ),
     ] = None,
     runtime_dir: RuntimeDir = None,
 ) -> None:
@@ -28,14 +34,14 @@ def add(
       chancel add -c lab.conf --to office
     """
     instance = config.load(file).instance
-    group = ctl.survey(places.runtime_dir(runtime_dir)).find(to)
+    group, _ = names.find(places.runtime_dir(runtime_dir), to)
     with file.open("rb") as opened:
         ctl.add(group.socket, str(file), opened.fileno())
     typer.echo(f"{instance} joined the group of {group.name}")
 
 
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The instance to end.")],
+    name: names.Running,
     runtime_dir: RuntimeDir = None,
 ) -> None:
     """Take one tunnel out of its group; the group's other tunnels don't notice.
@@ -44,6 +50,6 @@ def remove(
     Example:
       chancel remove lab
     """
-    group = ctl.survey(places.runtime_dir(runtime_dir)).find(name)
-    ctl.remove(group.socket, name)
-    typer.echo(f"{name} left its group")
+    group, instance = names.find(places.runtime_dir(runtime_dir), name)
+    ctl.remove(group.socket, instance or name)
+    typer.echo(f"{instance} left its group")

@@ -11,7 +11,7 @@ import typer
 from chancel.cli.hymn_options import Json, MaybeName, chosen, complain, tunnel_flocks
 from chancel.cli.options import ConfigDir, RuntimeDir
 from chancel.daemon import places
-from chancel.tools.hymn import hymnal, listing, report
+from chancel.tools.hymn import census, hymnal, listing, report
 from chancel.tools.hymn.condition import Condition, Conditions
 from chancel.tools.hymn.tunnel import Tunnel
 
@@ -90,7 +90,7 @@ class _Looking:
     """Looks at tunnels, and keeps what is wrong with them for later."""
 
     def __init__(self, runtime: Path) -> None:
-        self._conditions = Conditions(runtime)
+        self._conditions = Conditions(census.take(runtime))
         self.problems: list[str] = []
 
     def __call__(self, tunnel: Tunnel) -> Condition:

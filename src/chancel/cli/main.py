@@ -80,7 +80,7 @@ COMMANDS = {
     "sim": Entry(
         "Simulate tunnels with faults.",
         "chancel.sim.command",
-        ("pair", "suite"),
+        ("pair", "ordeal", "suite"),
         example="chancel sim pair --seed 7 --hours 24 --loss 0.05 --restarts",
     ),
     "demo": Entry("Watch a tunnel at work.", "chancel.cli.demo_command", ("demo",)),

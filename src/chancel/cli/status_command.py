@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from chancel.cli import status_words, why_view
+from chancel.cli import names, status_words, why_view
 from chancel.cli.options import RuntimeDir
 from chancel.cli.status_view import render
 from chancel.daemon import ctl, metrics_client, places
@@ -23,9 +23,7 @@ INTERVAL_S = 1.0
 
 
 def status(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One tunnel; all without it.")
-    ] = None,
+    name: names.MaybeRunning = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
     why: Annotated[
@@ -50,13 +48,13 @@ def status(
     if metrics:
         if as_json or watch or why:
             raise typer.BadParameter("expected no other option with it", param_hint="--metrics")
-        socket = ctl.survey(directory).find(name).answer["group"]["metrics"]
+        socket = names.find(directory, name)[0].answer["group"]["metrics"]
         typer.echo(metrics_client.read(Path(socket)), nl=False)
         return
     draw = why_view.render if why else render
 
     def look() -> dict[str, Any]:
-        return collect(ctl.survey(directory), name)
+        return collect(*names.running(directory, name))
 
     def print_json() -> None:
         answer = look()

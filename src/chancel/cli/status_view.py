@@ -30,7 +30,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
     """Draw tunnels and cathedrals of a status answer; ``silent`` tells of dead groups."""
     tunnels = answer["tunnels"]
     cathedrals = [cathedral_view.panel(each) for each in answer.get("cathedrals", ())]
-    silent = [Text(f"down: {sentence}", "red") for sentence in answer.get("silent", ())]
+    silent = [Text(sentence, "red") for sentence in answer.get("silent", ())]
     if not tunnels and not cathedrals:
         return Group(*(silent or [Text("no tunnel is running")]))
     running = answer.get("groups", ())

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from chancel.cli import trace_svg, trace_text
+from chancel.cli import names, trace_svg, trace_text
 from chancel.cli.options import RuntimeDir
 from chancel.cli.trace_rows import Row, Rows
 from chancel.daemon import ctl, places
@@ -27,7 +27,12 @@ Line = dict[str, Any]
 
 def trace(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A tunnel; the only one without it.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A tunnel; the only one without it.",
+            autocompletion=names.running_names,
+        ),
     ] = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="How long; until interrupted without it.")
@@ -60,7 +65,7 @@ def trace(
             raise typer.BadParameter("expected neither NAME nor --json", param_hint="--merge")
         _draw_all(_merged(*merge), 2, output, f"{merge[0].stem} and {merge[1].stem}")
         return
-    group = ctl.survey(places.runtime_dir(runtime_dir)).find(name)
+    group, name = names.find(places.runtime_dir(runtime_dir), name)
     lines = _lines(ctl.trace(group.socket), name, time.monotonic() + seconds)
     if as_json:
         _print_json(lines)

@@ -8,11 +8,12 @@ from typing import Any
 
 import typer
 
+from chancel.cli import names
 from chancel.cli.hymn_options import Json, Name
 from chancel.cli.options import ConfigDir, RuntimeDir
 from chancel.daemon import config, ctl, health, places
-from chancel.errors import ConfigError
-from chancel.tools.hymn import hymnal, service
+from chancel.errors import ConfigError, LinkClosed
+from chancel.tools.hymn import census, hymnal, service
 from chancel.tools.hymn.condition import Conditions, State
 from chancel.tools.hymn.hymnal import Hymnal
 from chancel.tools.hymn.tunnel import Tunnel
@@ -39,16 +40,15 @@ def down(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = Non
     Example:
       chancel down office
     """
-    survey = ctl.survey(places.runtime_dir(runtime_dir))
-    group = next((each for each in survey.groups if each.knows(name)), None)
-    if group is not None:
-        service.stop_ours(group, name)
-        return
+    runtime = places.runtime_dir(runtime_dir)
     tunnel = _known(name, places.config_dir(config_dir))
-    found = None if tunnel is None else service.locate(tunnel, survey.directory)
-    if tunnel is None or found is None:
-        survey.find(name if tunnel is None else tunnel.instance)  # raises: nobody runs it
+    if tunnel is None:
+        group, instance = names.find(runtime, name)
+        service.stop_ours(group, instance or name)
         return
+    found = service.locate(tunnel, runtime)
+    if found is None:
+        raise LinkClosed(f"no tunnel called {tunnel.instance!r} is running (looked in {runtime})")
     service.stop(tunnel, found)
 
 
@@ -64,15 +64,20 @@ def list_(
       chancel list
       chancel list --json
     """
-    directory = places.runtime_dir(runtime_dir)
-    running = _running(ctl.survey(directory))
-    conditions = Conditions(directory)
+    taken = census.take(places.runtime_dir(runtime_dir))
+    running = _running(taken.survey)
+    conditions = Conditions(taken)
     rows = [
         _configured(path, running, conditions)
         for path in places.configurations(places.config_dir(config_dir))
     ]
     listed = {row["instance"] for row in rows}
     rows += [_row(name, name, state) for name, state in running.items() if name not in listed]
+    rows += [
+        _row(name, name, State.PENDING, reason)
+        for name, reason in taken.stopped.items()
+        if name not in listed
+    ]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -111,9 +116,12 @@ def _configured(path: Path, running: dict[str, str], conditions: Conditions) -> 
         else:
             config.load(path)
     except ConfigError as error:
-        return _row(path.stem, None, "broken") | {"reason": str(error)}
-    state = running.get(tunnel.instance) or _WORDS[conditions.of(tunnel).state]
-    return _row(path.stem, tunnel.instance, state) | {"label": tunnel.label or None}
+        return _row(path.stem, None, "broken", str(error))
+    state, reason = running.get(tunnel.instance), None
+    if state is None:
+        condition = conditions.of(tunnel)
+        state, reason = _WORDS[condition.state], condition.problem
+    return _row(path.stem, tunnel.instance, state, reason) | {"label": tunnel.label or None}
 
 
 _WORDS = {
@@ -125,5 +133,5 @@ _WORDS = {
 """For what another daemon runs."""
 
 
-def _row(name: str, instance: str | None, state: str) -> dict[str, Any]:
-    return {"name": name, "instance": instance, "state": state, "reason": None, "label": None}
+def _row(name: str, instance: str | None, state: str, reason: str | None = None) -> dict[str, Any]:
+    return {"name": name, "instance": instance, "state": state, "reason": reason, "label": None}

@@ -173,6 +173,7 @@ class Parish:
         tfc: bool = False,
     ) -> None:
         self.now = 1000.0
+        self.wall_offset = WALL
         self.keys = Keys()
         self.sync: Secret | None = Secret(SYNC)
         self.sync_asked = 0
@@ -192,7 +193,7 @@ class Parish:
 
     @property
     def wall(self) -> float:
-        return WALL + self.now
+        return self.wall_offset + self.now
 
     @property
     def drops(self) -> dict[Drop, int]:

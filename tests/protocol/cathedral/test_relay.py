@@ -19,6 +19,7 @@ from tests.protocol.cathedral.parish import (
     SECOND,
     THERE,
     Device,
+    Diocese,
     Parish,
     flock,
     left,
@@ -70,22 +71,22 @@ class TestTraffic:
             packet = one.traffic(known or Spi(0))
             assert parish.give(packet, one.address) == [(packet, other.address)]
         unknown = one.traffic(Spi(0x0201_0003))
-        assert parish.refused(unknown, one.address) is Drop.SPI_UNKNOWN
+        assert parish.refused(unknown, STRANGER) is Drop.SPI_UNKNOWN
 
     def test_the_spis_of_the_last_info(self) -> None:
         parish, one, other = both()
         old, other.receiving = spi(other), Spi(0x0201_0005)
         parish.after(5)
         parish.registers(other)
-        assert parish.refused(one.traffic(old), one.address) is Drop.SPI_UNKNOWN
+        assert parish.refused(one.traffic(old), STRANGER) is Drop.SPI_UNKNOWN
         assert parish.cathedral.route(one.traffic(old)[:32]) is None
-        assert len(parish.give(one.traffic(spi(other)), one.address)) == 1
+        assert len(parish.give(one.traffic(spi(other)), STRANGER)) == 1
         other.receiving = None
         parish.after(5)
         parish.registers(other)
-        assert parish.refused(one.traffic(Spi(0x0201_0005)), one.address) is Drop.SPI_UNKNOWN
-        assert parish.refused(one.traffic(Spi(0x0201_0000)), one.address) is Drop.SPI_UNKNOWN
-        assert len(parish.cathedral._tunnels._routes) == 1
+        assert parish.refused(one.traffic(Spi(0x0201_0005)), STRANGER) is Drop.SPI_UNKNOWN
+        assert parish.refused(one.traffic(Spi(0x0201_0000)), STRANGER) is Drop.SPI_UNKNOWN
+        assert len(parish.cathedral._tunnels.routes) == 1
 
     def test_an_spi_of_another_tunnel_catches_nothing(self) -> None:
         parish, one, other = both()
@@ -131,11 +132,100 @@ class TestTraffic:
         assert parish.cathedral.datagrams() == [(kept, other.address)]
 
 
+class TestAnSpiThatIsNotReportedYet:
+    """Its receiver's next info may be five seconds away, and its peer uses it."""
+
+    NEW, NEWER = Spi(0x0201_0AAA), Spi(0x0201_0BBB)
+
+    def test_it_passes_from_where_the_other_end_is_registered(self) -> None:
+        parish, one, other = both()
+        packet = one.traffic(self.NEW)
+        assert parish.give(packet, one.address) == [(packet, other.address)]
+        assert parish.drops == {}
+
+    def test_from_anywhere_else_it_must_have_been_reported(self) -> None:
+        parish, one, _ = both()
+        packet = one.traffic(self.NEW)
+        neighbour = one.address._replace(port=one.address.port + 1)
+        for source in (STRANGER, neighbour, right().address):
+            assert parish.refused(packet, source) is Drop.SPI_UNKNOWN
+        assert parish.cathedral.route(packet[:32]) is None
+
+    def test_not_while_the_sender_is_unknown(self) -> None:
+        parish, one, other = Parish(), left(), right()
+        parish.registers(other)
+        assert parish.refused(one.traffic(self.NEW), one.address) is Drop.SPI_UNKNOWN
+
+    def test_also_before_any_was_reported(self) -> None:
+        parish, one, other = Parish(), left(), right()
+        one.receiving = other.receiving = None
+        parish.registers(one)
+        parish.registers(other)
+        packet = one.traffic(self.NEW)
+        assert parish.give(packet, one.address) == [(packet, other.address)]
+
+    def test_then_it_has_a_route(self) -> None:
+        """The next packets go the fast way, and those of its own count with the reported ones."""
+        parish, one, other = both()
+        packet = one.traffic(self.NEW)
+        parish.give(packet, one.address)
+        route = parish.cathedral.route(packet[:32])
+        assert route is parish.cathedral.route(one.traffic(spi(other))[:32])
+        assert route is not None
+        assert route.destination == other.address
+
+    def test_the_newest_alone(self) -> None:
+        parish, one, other = both()
+        parish.give(one.traffic(self.NEW), one.address)
+        parish.give(one.traffic(self.NEWER), one.address)
+        assert parish.cathedral.route(one.traffic(self.NEW)[:32]) is None
+        assert parish.cathedral.route(one.traffic(self.NEWER)[:32]) is not None
+        assert parish.cathedral.route(one.traffic(spi(other))[:32]) is not None
+        for number in range(500):
+            parish.give(one.traffic(Spi(0x0201_1000 + number)), one.address)
+        assert len(parish.cathedral._tunnels.routes) == 3
+
+    @pytest.mark.parametrize("reported", [None, NEW, NEWER])
+    def test_until_the_receivers_next_info(self, reported: Spi | None) -> None:
+        parish, one, other = both()
+        parish.give(one.traffic(self.NEW), one.address)
+        other.pending = reported
+        parish.after(5)
+        parish.registers(other)
+        is_known = parish.cathedral.route(one.traffic(self.NEW)[:32]) is not None
+        assert is_known == (reported == self.NEW)
+
+    def test_an_info_of_the_sender_changes_nothing(self) -> None:
+        parish, one, _ = both()
+        parish.give(one.traffic(self.NEW), one.address)
+        parish.after(5)
+        parish.registers(one)
+        assert parish.cathedral.route(one.traffic(self.NEW)[:32]) is not None
+
+    def test_it_counts_against_the_receivers_bandwidth(self) -> None:
+        allows = Allow(CathedralId(1), 1, 0), Allow(CathedralId(2), 2, 8)
+        parish, one, _ = both(Parish(settings=flock(*allows)))
+        packet = one.traffic(self.NEW, 1000)
+        assert sum(len(parish.give(packet, one.address)) for _ in range(1100)) == 1049
+
+    def test_over_two_cathedrals(self) -> None:
+        diocese, one, other = Diocese(), left(), right()
+        diocese.registers(diocese.here, one)
+        diocese.registers(diocese.there, other)
+        packet = one.traffic(self.NEW)
+        assert diocese.give(diocese.here, packet, one.address) == [(packet, other.address)]
+        answer = other.traffic(Spi(0x0102_0CCC))
+        assert diocese.give(diocese.there, answer, other.address) == [(answer, one.address)]
+        assert (diocese.here.drops, diocese.there.drops) == ({}, {})
+        foreign = one.traffic(self.NEWER)
+        assert diocese.there.refused(foreign, one.address) is Drop.SPI_UNKNOWN
+
+
 class TestTheFastPath:
     def test_it_agrees_with_the_slow_one(self) -> None:
         parish, one, other = both()
         packet = one.traffic(spi(other))
-        route = parish.cathedral.route(memoryview(packet)[:32])
+        route = parish.cathedral.route(packet[:32])
         assert route is not None
         assert route.destination == other.address
         assert parish.cathedral.route(packet[:32], one.address) is route
@@ -163,7 +253,8 @@ class TestTheFastPath:
         parish.registers(odd)
         peer = Device(odd.peer, odd.number, right().address)
         packet = peer.traffic(odd.receiving)
-        assert parish.cathedral.route(packet[:32]) is not None
+        assert parish.give(packet, peer.address) == [(packet, odd.address)]
+        assert parish.cathedral.route(packet[:32]) is None
         marked = b"KATEDRAL" + packet[8:]
         assert parish.cathedral.route(marked[:32]) is None
         assert parish.refused(marked, peer.address) is Drop.OFFER_TOO_SHORT
@@ -175,7 +266,7 @@ class TestTheFastPath:
         assert route is not None
         assert route.admit(1000, 40, parish.now) == 40
         parish.give(packet, one.address)
-        parish.give(one.traffic(Spi(0x0201_0003)), one.address)
+        parish.give(one.traffic(Spi(0x0201_0003)), STRANGER)
         counts = parish.cathedral.statistics()
         assert (counts.traffic_in, counts.traffic_out, counts.traffic_octets) == (42, 41, 41_000)
         parish.cathedral.reset_statistics()

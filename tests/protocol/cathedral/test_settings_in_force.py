@@ -76,7 +76,7 @@ def test_a_flock_that_is_gone_takes_all_with_it() -> None:
     counts = parish.cathedral.statistics()
     assert (counts.tunnels_local, counts.liturgies_local) == (0, 0)
     assert len(parish.cathedral._admission._registered._counts) == 0
-    assert parish.cathedral._tunnels._routes == {}
+    assert parish.cathedral._tunnels.routes == {}
     assert parish.cathedral._tunnels._counts == {}
 
 

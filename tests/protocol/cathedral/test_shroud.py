@@ -142,7 +142,11 @@ class TestClients:
         parish.after(20)
         for device in (one, other):
             registers(parish, device)
-            assert give(parish, device, device.probe(parish.wall)) == []
+            told = give(parish, device, device.probe(parish.wall))
+        assert [to for _, to in told] == [other.address, one.address]
+        for device, peer, (answer, _) in zip((other, one), (one, other), told, strict=True):
+            body = device.hears(device.shroud.unwrap(answer)).body
+            assert body == AnswerBody(peer.address, encode_local(device.address))
         assert registers(parish, one) == [AnswerBody(other.address, encode_local(one.address))]
         for device in (one, other):
             [(answer, to)] = give(parish, device, device.liturgy(parish.wall))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chancel.daemon.config_types import ControlSocket
 from chancel.errors import LinkClosed
-from chancel.tools.hymn import hymnal, listing, report, service
+from chancel.tools.hymn import census, hymnal, listing, report, service
 from chancel.tools.hymn.condition import Condition, Conditions, State
 from chancel.tools.hymn.figures import Figures, ask
 from chancel.tools.hymn.running import STARTING_S, Running, daemon_of, remove_stale
@@ -55,7 +55,7 @@ def written(folder: Path, text: str, stem: str = "hymn-01-02") -> Tunnel:
 
 
 def look(tunnel: Tunnel) -> Condition:
-    return Conditions(tunnel.path.parent / "run").of(tunnel)
+    return Conditions(census.take(tunnel.path.parent / "run")).of(tunnel)
 
 
 def listed(tunnel: Tunnel) -> list[str]:
@@ -101,6 +101,17 @@ class TestPidFiles:
         with locked(pidfile) as process:
             remove_stale(pidfile)
             assert pidfile.read_text() == str(process.pid)
+
+    def test_somebody_elses(
+        self, tunnel: Tunnel, pidfile: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They could have written the number of any process of ours."""
+        with locked(pidfile):
+            if os.geteuid() == 0:
+                os.chown(pidfile, 65534, -1)
+            else:
+                monkeypatch.setattr(os, "geteuid", lambda: 65534)
+            assert daemon_of(pidfile) is None
 
     def test_looking_is_not_in_the_way_of_a_start(
         self, tunnel: Tunnel, pidfile: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,8 +19,10 @@ from chancel.protocol.cathedral.events import CathedralEvent
 from chancel.protocol.cathedral.federation import Federation, others
 from chancel.protocol.cathedral.infos import Infos
 from chancel.protocol.cathedral.keys import ClientKeys, KnownClients, SyncKeys
+from chancel.protocol.cathedral.latecomers import Latecomers
 from chancel.protocol.cathedral.liturgies import Liturgies
 from chancel.protocol.cathedral.liturgy_requests import LiturgyRequests
+from chancel.protocol.cathedral.meetings import Meetings
 from chancel.protocol.cathedral.outbox import Outbox
 from chancel.protocol.cathedral.permits import Permits
 from chancel.protocol.cathedral.relay import Relay
@@ -28,9 +30,9 @@ from chancel.protocol.cathedral.removal import Removal
 from chancel.protocol.cathedral.requests import Requests
 from chancel.protocol.cathedral.route import Relayed, Route
 from chancel.protocol.cathedral.settings import Options, Settings
-from chancel.protocol.cathedral.shrouds import MAGICS, Shrouds
+from chancel.protocol.cathedral.shrouds import Shrouds
 from chancel.protocol.cathedral.statistics import Statistics
-from chancel.protocol.cathedral.tunnels import Tunnels, route_key
+from chancel.protocol.cathedral.tunnels import Tunnels
 from chancel.protocol.events import MAX_EVENTS
 from chancel.wire import offer, traffic
 from chancel.wire.cathedral import CATHEDRAL, FEDERATION, NAT
@@ -79,6 +81,7 @@ class Cathedral:
         registered = Registered()
         self._admission = Admission(registered, now)
         self._tunnels = Tunnels(self._relayed, registered)
+        self._routes = self._tunnels.routes
         self._liturgies = Liturgies(registered)
         sync_keys = SyncKeys(sync, self._events, now)
         self._shrouds = None
@@ -87,10 +90,14 @@ class Cathedral:
         self._outbox = Outbox(suite, options, self._shrouds)
         self._federation = Federation(suite, options, sync_keys, self._outbox)
         self._requests = Requests(suite, self._permits, self._keys, self._federation)
+        meetings = Meetings(
+            *(options, self._tunnels, self._requests, self._federation, self._outbox)
+        )
         self._infos = Infos(
-            *(options, self._permits, self._tunnels),
+            *(options, self._permits, self._tunnels, meetings),
             *(self._federation, self._outbox, self._events),
         )
+        self._latecomers = Latecomers(self._permits, self._requests, self._outbox)
         self._liturgy_requests = LiturgyRequests(
             *(options, self._permits, self._liturgies),
             *(self._federation, self._outbox, self._events),
@@ -129,7 +136,7 @@ class Cathedral:
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
 
-    def route(self, head: Buffer, source: Address | None = None) -> Route | None:
+    def route(self, head: bytes, source: tuple[object, ...] | None = None) -> Route | None:
         """The fast path, without a shroud: where traffic with these first 32 bytes goes.
 
         It is for datagrams of 50 to 1522 bytes, as many of them as the route admits. ``None``: give
@@ -137,11 +144,10 @@ class Cathedral:
         nothing is ever sent back to where it came from, so that two cathedrals that each believe a
         client to be at the other don't play ball with its traffic.
         """
-        head = bytes(head)
-        route = self._tunnels.route(route_key(head))
-        if route is None or head[:_MAGIC_BYTES] in MAGICS:
+        route = self._routes.get(head[:4] + head[16:32])
+        if route is not None and route.federated and route.destination == source:
             return None
-        return None if source is not None and route.returns_to(source) else route
+        return route
 
     def datagrams(self) -> list[tuple[bytes, Address]]:
         """Drain what is to be sent, and where to; all from the main socket."""
@@ -159,8 +165,7 @@ class Cathedral:
 
     def statistics(self) -> Statistics:
         """A snapshot of this moment."""
-        tunnels = sum(tunnel.federated for tunnel in self._tunnels)
-        liturgies = sum(entry.federated for entry in self._liturgies)
+        tunnels, liturgies = self._tunnels.federated, self._liturgies.federated
         return Statistics(
             tunnels_local=len(self._tunnels) - tunnels,
             tunnels_federated=tunnels,
@@ -221,11 +226,13 @@ class Cathedral:
                 case LiturgyBody() as body:
                     self._liturgy_requests.take(request, body, client, now, wall)
                 case InfoBody() as body if layout is NAT:
-                    self._infos.take_probe(request, body, source, now)
+                    self._infos.take_probe(request, body, source, now, wall)
                 case InfoBody() as body:
                     self._infos.take(request, body, client, now, wall)
         except RemoteProtocolError as error:
             self._admission.failed(source, _cost(error.reason), now)
+            if error.reason is Drop.OFFER_TIME and layout is CATHEDRAL:
+                self._latecomers.tell_untrusted(header, datagram, source, now, wall)
             raise
 
     def _receive_federated(
@@ -236,11 +243,11 @@ class Cathedral:
         message = self._requests.open_federated_untrusted(header, datagram, now, wall)
         match message.body:
             case LiturgyBody() as body:
-                self._liturgy_requests.take_federated(message, body, source, now)
+                self._liturgy_requests.take_federated(message, body, source, now, wall)
             case PeerInfoBody() as body:
-                self._infos.take_whereabouts(message, body)
+                self._infos.take_whereabouts(message, body, now, wall)
             case InfoBody() as body:
-                self._infos.take_federated(message, body, source, now)
+                self._infos.take_federated(message, body, source, now, wall)
 
 
 def _cost(reason: Drop) -> float:

@@ -16,9 +16,10 @@ from chancel.protocol.cathedral.settings import MAX_FEDERATION, Options
 from chancel.protocol.cathedral.tunnels import Tunnel
 from chancel.protocol.cathedral_offers import Opened, seal_passed_on, seal_peer_info
 from chancel.wire.cathedral import Request
+from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.drop import Drop
 from chancel.wire.peer_info import PeerInfoBody
-from chancel.wire.types import Address, FlockId
+from chancel.wire.types import Address, FlockId, Flocks
 
 FEDERATE_S = 3.0
 """Between two times that one tunnel or device is passed on."""
@@ -61,26 +62,30 @@ class Federation:
         if source not in self.members:
             raise RemoteProtocolError(Drop.FEDERATION_SOURCE)
 
-    def pass_on(
-        self, request: Opened[Request], now: float, wall: float, tunnel: Tunnel | None = None
-    ) -> None:
-        """Pass a client's request on, as it was signed; and where its tunnel's end can be reached,
-        or nothing of that, unless it is wanted.
+    def pass_on(self, request: Opened[Request], now: float) -> None:
+        """Pass a client's request on, as it was signed. Raises ``RemoteProtocolError``
+        (``NO_SECRET``).
+        """
+        if self.members:
+            flocks = request.header.flocks
+            base = self.base(flocks.own, now)
+            offer = seal_passed_on(self._suite, base, request)
+            self._send(offer, flocks, request.identity, now)
+
+    def tell_whereabouts(self, tunnel: Tunnel, now: float, wall: float) -> None:
+        """Tell where a tunnel's end can be reached, or nothing of that, unless it is wanted.
 
         Raises ``RemoteProtocolError`` (``NO_SECRET``).
         """
-        if not self.members:
-            return
-        flocks = request.header.flocks
-        base = self.base(flocks.own, now)
-        self._send(seal_passed_on(self._suite, base, request), request, now)
-        if tunnel is not None:
+        if self.members:
+            flocks, identity = tunnel.flocks, tunnel.identity
+            base = self.base(flocks.own, now)
             body = PeerInfoBody(tunnel.id, None, reachable=False)
             if self._p2p_sync:
                 body = PeerInfoBody(tunnel.id, tunnel.route.destination, tunnel.reachable)
-            offer = seal_peer_info(self._suite, base, flocks, request.identity, int(wall), body)
-            self._send(offer, request, now)
+            offer = seal_peer_info(self._suite, base, flocks, identity, int(wall), body)
+            self._send(offer, flocks, identity, now)
 
-    def _send(self, offer: bytes, about: Opened[Request], now: float) -> None:
+    def _send(self, offer: bytes, flocks: Flocks, identity: CathedralId, now: float) -> None:
         for address in self.members:
-            self._outbox.send(offer, address, about.header.flocks, about.identity, now)
+            self._outbox.send(offer, address, flocks, identity, now)

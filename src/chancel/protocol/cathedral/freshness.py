@@ -4,6 +4,11 @@ A captured request stays valid for as long as clocks may differ, and whoever sen
 elsewhere would be taken for the client (cathedral section 12). So time only goes forward, and
 within one second a signature is refused that comes again from elsewhere. From where the client is
 already it changes nothing; but it costs as much as the first time, so repeats count.
+
+A clock that is set back makes a client say what seems old. Once what it said before is from a
+future that would be refused itself, it counts no more: where the clock of a whole machine was wrong
+by an hour, its clients must not have to wait for that hour. A client whose clock was wrong by less
+than clocks may differ is heard again after as many seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.profile import CURRENT
 from chancel.wire.drop import Drop
 
 MAX_PER_SECOND: Final = 8
@@ -30,15 +36,17 @@ class Freshness:
         self._timestamp = 0
         self._marks = b""
 
-    def take(self, timestamp: int, signature: bytes, elsewhere: bool) -> None:
-        """Count an authentic request; ``elsewhere``: it comes from another address than the last.
+    def take(self, timestamp: int, signature: bytes, elsewhere: bool, wall: float) -> None:
+        """Count an authentic request that is in time by our clock, ``wall``.
+
+        ``elsewhere``: it comes from another address than the last.
 
         Raises ``RemoteProtocolError``: ``OFFER_REPLAYED``, ``OFFER_LIMIT``.
         """
-        if timestamp < self._timestamp:
+        if timestamp < self._timestamp <= int(wall) + CURRENT.offer_validity_s:
             raise RemoteProtocolError(Drop.OFFER_REPLAYED)
         mark = signature[:_MARK_BYTES]
-        if timestamp > self._timestamp:
+        if timestamp != self._timestamp:
             self._timestamp, self._marks = timestamp, mark
             return
         if elsewhere and self._has(mark):

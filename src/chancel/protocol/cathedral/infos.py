@@ -17,15 +17,15 @@ from chancel.protocol.cathedral.events import (
 )
 from chancel.protocol.cathedral.federation import FEDERATE_S, Federation
 from chancel.protocol.cathedral.freshness import Freshness
+from chancel.protocol.cathedral.meetings import Meetings, meeting_places
 from chancel.protocol.cathedral.outbox import Client, Outbox
 from chancel.protocol.cathedral.permits import Permits, without_domain
 from chancel.protocol.cathedral.requests import Said, signature_of
 from chancel.protocol.cathedral.settings import Options
-from chancel.protocol.cathedral.tunnels import Tunnel, Tunnels, key_of, peer_key
+from chancel.protocol.cathedral.tunnels import Tunnel, Tunnels, key_of
 from chancel.protocol.cathedral_offers import Opened
 from chancel.wire.ambry_offer import AmbryBody
 from chancel.wire.cathedral import Federated, Request
-from chancel.wire.cathedral_fields import TunnelId
 from chancel.wire.drop import Drop
 from chancel.wire.info import AnswerBody, InfoBody, encode_local
 from chancel.wire.peer_info import PeerInfoBody
@@ -34,8 +34,6 @@ from chancel.wire.types import Address
 
 REMEMBER_S: Final = 15.0
 """Between two remembrances for one tunnel or device."""
-
-_DEVICE_BITS = 8
 
 
 class Infos:
@@ -46,6 +44,7 @@ class Infos:
         options: Options,
         permits: Permits,
         tunnels: Tunnels,
+        meetings: Meetings,
         federation: Federation,
         outbox: Outbox,
         events: deque[CathedralEvent],
@@ -53,6 +52,7 @@ class Infos:
         self._options = options
         self._permits = permits
         self._tunnels = tunnels
+        self._meetings = meetings
         self._federation = federation
         self._outbox = outbox
         self._events = events
@@ -66,7 +66,7 @@ class Infos:
         ``TABLE_LIMIT``, ``OFFER_REPLAYED``, ``OFFER_LIMIT``; and what sending raises, where all is
         done but the sending.
         """
-        tunnel, previous = self._registered(request, body, client.address, False, now)
+        tunnel, previous = self._registered(request, body, client.address, False, now, wall)
         if body.instance != tunnel.instance:
             self._restart(tunnel, now)
         else:
@@ -79,66 +79,76 @@ class Infos:
         self._refresh(tunnel, body, client.address, False, now)
         if now >= tunnel.federate_at:
             tunnel.federate_at = now + FEDERATE_S
-            self._federation.pass_on(request, now, wall, tunnel)
+            self._federation.pass_on(request, now)
+            self._federation.tell_whereabouts(tunnel, now, wall)
 
     def take_federated(
-        self, message: Opened[Federated], body: InfoBody, source: Address, now: float
+        self,
+        message: Opened[Federated],
+        body: InfoBody,
+        source: Address,
+        now: float,
+        wall: float,
     ) -> None:
         """Take an info that another cathedral, ``source``, passed on. Raises as :meth:`take`."""
-        tunnel, _ = self._registered(message, body, source, True, now)
+        tunnel, _ = self._registered(message, body, source, True, now, wall)
         if body.instance != tunnel.instance:
             self._restart(tunnel, now)
         self._refresh(tunnel, body, source, True, now)
 
     def take_probe(
-        self, request: Opened[Request], body: InfoBody, source: Address, now: float
+        self,
+        request: Opened[Request],
+        body: InfoBody,
+        source: Address,
+        now: float,
+        wall: float,
     ) -> None:
         """Take a client's message of NAT detection: does it come from where its info came from?
 
         Raises ``RemoteProtocolError`` as :meth:`take`, and ``TUNNEL_UNKNOWN``.
         """
-        self._permitted(request, body.tunnel)
+        self._permits.require_tunnel(request.header.flocks, request.identity, body.tunnel)
         tunnel = self._tunnels.find(key_of(request.header.flocks, body.tunnel))
         if tunnel is None:
             raise RemoteProtocolError(Drop.TUNNEL_UNKNOWN)
         if tunnel.nat_freshness is None:
             tunnel.nat_freshness = Freshness()
-        tunnel.nat_freshness.take(request.timestamp, signature_of(request), elsewhere=True)
+        tunnel.nat_freshness.take(request.timestamp, signature_of(request), True, wall)
         if tunnel.federated:
             return
         if source != tunnel.route.destination:
-            tunnel.public = None
-            tunnel.reachable = False
+            self._meetings.found(tunnel, None, False, now, wall)
         elif now >= tunnel.settles_at:
-            tunnel.public = source
-            tunnel.reachable = True
+            self._meetings.found(tunnel, source, True, now, wall)
 
-    def take_whereabouts(self, message: Opened[Federated], body: PeerInfoBody) -> None:
+    def take_whereabouts(
+        self, message: Opened[Federated], body: PeerInfoBody, now: float, wall: float
+    ) -> None:
         """Take what another cathedral knows of where a client of its can be reached.
 
         Raises ``RemoteProtocolError`` as :meth:`take_probe`.
         """
         if not self._options.p2p_sync:
             return
-        self._permitted(message, body.tunnel)
+        self._permits.require_tunnel(message.header.flocks, message.identity, body.tunnel)
         tunnel = self._tunnels.find(key_of(message.header.flocks, body.tunnel))
         if tunnel is None or not tunnel.federated:
             raise RemoteProtocolError(Drop.TUNNEL_UNKNOWN)
-        tunnel.public = body.address
-        tunnel.reachable = body.reachable
-
-    def _permitted(self, said: Said, tunnel: TunnelId) -> int:
-        """The bandwidth of this end of its sender's, which must be its to register."""
-        flocks = said.header.flocks
-        self._permits.require_together(flocks)
-        return self._permits.mbit(flocks.own, said.identity, tunnel >> _DEVICE_BITS)
+        self._meetings.found(tunnel, body.address, body.reachable, now, wall)
 
     def _registered(
-        self, said: Said, body: InfoBody, address: Address, federated: bool, now: float
+        self,
+        said: Said,
+        body: InfoBody,
+        address: Address,
+        federated: bool,
+        now: float,
+        wall: float,
     ) -> tuple[Tunnel, Address | None]:
         """The end that an info is about, and where it was before, ``None`` if it is new."""
         flocks, identity = said.header.flocks, said.identity
-        mbit = self._permitted(said, body.tunnel)
+        mbit = self._permits.require_tunnel(flocks, identity, body.tunnel)
         key = key_of(flocks, body.tunnel)
         tunnel = self._tunnels.find(key)
         previous = None if tunnel is None else tunnel.route.destination
@@ -146,7 +156,7 @@ class Infos:
             tunnel = self._tunnels.add(key, identity, body.instance, address, federated, mbit, now)
             self._events.append(TunnelRegistered(flocks, body.tunnel, identity, address, federated))
         elsewhere = address != tunnel.route.destination
-        tunnel.freshness.take(said.timestamp, signature_of(said), elsewhere)
+        tunnel.freshness.take(said.timestamp, signature_of(said), elsewhere, wall)
         if identity != tunnel.identity:
             tunnel.identity = identity
             tunnel.route.set_limit(mbit)
@@ -168,15 +178,17 @@ class Infos:
         self, tunnel: Tunnel, previous: Address | None, client: Client, now: float, wall: float
     ) -> None:
         """Say where the other end is, if it is known and near enough (section 4.4.7)."""
-        peer = self._tunnels.find(peer_key(tunnel.key))
-        if peer is None or (peer.federated and not self._options.p2p_sync):
+        peer = self._meetings.peer(tunnel)
+        if peer is None:
             return
-        address, same = self._options.address, False
-        if tunnel.public is not None and peer.public is not None:
-            same = tunnel.public.host == peer.public.host
-            if not same and tunnel.reachable and peer.reachable:
-                address = peer.public
-        same = same and now >= max(tunnel.settles_at, peer.settles_at)
+        places = meeting_places(tunnel, peer)
+        address = self._options.address if places is None else places.of_peer
+        same = (
+            tunnel.public is not None
+            and peer.public is not None
+            and tunnel.public.host == peer.public.host
+            and now >= max(tunnel.settles_at, peer.settles_at)
+        )
         body = AnswerBody(address, encode_local(previous), same)
         self._outbox.answer(client, body, now, wall)
 

@@ -84,6 +84,8 @@ class Liturgies:
         self._domains: dict[FlockId, dict[_Kind, Liturgy]] = {}
         self._counts: dict[int, int] = {}
         self._size = 0
+        self.federated = 0
+        """How many of them are at other cathedrals."""
 
     def __len__(self) -> int:
         return self._size
@@ -112,6 +114,7 @@ class Liturgies:
         """The device is here now: at this address, or at the cathedral with this address."""
         self._leave(entry)
         entry.address, entry.federated = address, federated
+        self.federated += federated
         if not federated:
             self._registered.add(address)
 
@@ -140,5 +143,6 @@ class Liturgies:
         return bytes(peers)
 
     def _leave(self, entry: Liturgy) -> None:
+        self.federated -= entry.federated
         if not entry.federated:
             self._registered.remove(entry.address)

@@ -53,7 +53,7 @@ class LiturgyRequests:
         """
         if without_domain(request.header.flocks.peer) != 0:
             raise RemoteProtocolError(Drop.FLOCKS_APART)
-        entry = self._registered(request, body, client.address, False, now)
+        entry = self._registered(request, body, client.address, False, now, wall)
         if body.wants_remembrance and now >= entry.remember_at:
             entry.remember_at = now + REMEMBER_S
             send_remembrance(self._options, self._federation, self._outbox, client, now, wall)
@@ -61,21 +61,32 @@ class LiturgyRequests:
             entry.answer_at = now + FEDERATE_S
             answer = LiturgyBody(0, entry.group, self._liturgies.seen_by(entry))
             try:
-                self._federation.pass_on(request, now, wall)
+                self._federation.pass_on(request, now)
             finally:
                 self._outbox.answer(client, answer, now, wall)
 
     def take_federated(
-        self, message: Opened[Federated], body: LiturgyBody, source: Address, now: float
+        self,
+        message: Opened[Federated],
+        body: LiturgyBody,
+        source: Address,
+        now: float,
+        wall: float,
     ) -> None:
         """Take a liturgy that another cathedral, ``source``, passed on. Raises as :meth:`take`."""
         own, peer = (without_domain(flock) for flock in message.header.flocks)
         if own != peer:
             raise RemoteProtocolError(Drop.FLOCKS_APART)
-        self._registered(message, body, source, True, now)
+        self._registered(message, body, source, True, now, wall)
 
     def _registered(
-        self, said: Said, body: LiturgyBody, address: Address, federated: bool, now: float
+        self,
+        said: Said,
+        body: LiturgyBody,
+        address: Address,
+        federated: bool,
+        now: float,
+        wall: float,
     ) -> Liturgy:
         flock = said.header.flocks.own
         self._permits.mbit(flock, said.identity, body.id)
@@ -84,7 +95,7 @@ class LiturgyRequests:
             entry = self._liturgies.add(flock, body, address, now)
             self._events.append(LiturgyRegistered(flock, body.id, address, federated))
         elsewhere = address != entry.address
-        entry.freshness.take(said.timestamp, signature_of(said), elsewhere)
+        entry.freshness.take(said.timestamp, signature_of(said), elsewhere, wall)
         entry.says(body, said.identity, now)
         self._liturgies.move(entry, address, federated)
         return entry

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.cathedral.bundle import Bundle
 from chancel.protocol.cathedral.settings import FlockSettings, Pair, Settings, pair
-from chancel.wire.cathedral_fields import CathedralId
+from chancel.wire.cathedral_fields import CathedralId, TunnelId
 from chancel.wire.drop import Drop
 from chancel.wire.types import FlockId, Flocks
 
@@ -70,6 +70,14 @@ class Permits:
         if mbit is None:
             raise RemoteProtocolError(Drop.DEVICE_NOT_ALLOWED)
         return mbit
+
+    def require_tunnel(self, flocks: Flocks, identity: CathedralId, tunnel: TunnelId) -> int:
+        """The bandwidth of a tunnel's end, which this identity must be allowed to register.
+
+        Raises ``RemoteProtocolError`` as :meth:`require_together` and :meth:`mbit`.
+        """
+        self.require_together(flocks)
+        return self.mbit(flocks.own, identity, tunnel >> _DEVICE_BITS)
 
     def bundle(self, flocks: Flocks) -> Bundle | None:
         """The wrapped secrets of tunnels between flocks that may have some."""

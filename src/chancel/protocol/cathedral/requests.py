@@ -6,21 +6,24 @@ its source is worth the work. Only then keys are looked for.
 
 from __future__ import annotations
 
+from chancel.crypto.kdf import OfferKind
 from chancel.crypto.kdf_cathedral import client_offer_base
 from chancel.crypto.suite import Suite
 from chancel.protocol.cathedral.federation import Federation
 from chancel.protocol.cathedral.keys import KnownClients
 from chancel.protocol.cathedral.outbox import Client
 from chancel.protocol.cathedral.permits import Permits, without_domain
+from chancel.protocol.cathedral.tunnels import Tunnel
 from chancel.protocol.cathedral_offers import (
     Opened,
     open_federated_untrusted,
     open_request_untrusted,
 )
-from chancel.wire.cathedral import Federated, Request
+from chancel.protocol.sealing import open_offer_untrusted
+from chancel.wire.cathedral import CATHEDRAL, REQUESTS, Federated, Request
 from chancel.wire.cathedral_fields import CathedralId
-from chancel.wire.offer import DATA_BYTES, OfferHeader, OfferLayout
-from chancel.wire.types import Address, Buffer, Flocks
+from chancel.wire.offer import DATA_BYTES, OfferHeader, OfferLayout, decode_data_untrusted
+from chancel.wire.types import Address, Buffer, FlockId, Flocks
 
 Said = Opened[Request] | Opened[Federated]
 
@@ -64,14 +67,32 @@ class Requests:
         ``OFFER_TYPE``, ``OFFER_TIME``, ``OFFER_SIGNATURE``.
         """
         own, peer = header.flocks
-        identity, flock = CathedralId(header.spi), without_domain(own)
-        public = self._keys.public(flock, identity)
-        with self._keys.secret(flock, identity).reveal() as secret:
-            base = client_offer_base(self._suite, secret, own)
+        identity = CathedralId(header.spi)
+        public = self._keys.public(without_domain(own), identity)
+        base = self._base(own, identity)
         request = open_request_untrusted(self._suite, base, public, header, datagram, wall, layout)
         # A liturgy shows no peer's flock: it is about its sender's own.
         flocks = Flocks(own, peer if without_domain(peer) else own)
         return request, Client(flocks, identity, source, base)
+
+    def open_late_untrusted(
+        self, header: OfferHeader, datagram: Buffer, source: Address
+    ) -> tuple[Opened[Request], Client]:
+        """Open a request that was refused for its time alone, by whatever clock it has.
+
+        Raises ``RemoteProtocolError`` as :meth:`open_untrusted`.
+        """
+        base = self._base(header.flocks.own, CathedralId(header.spi))
+        kind = OfferKind.CATHEDRAL
+        plaintext = open_offer_untrusted(self._suite, kind, base, header, datagram, CATHEDRAL)
+        timestamp, _ = decode_data_untrusted(plaintext[:DATA_BYTES], REQUESTS)
+        return self.open_untrusted(header, datagram, source, timestamp, CATHEDRAL)
+
+    def client(self, tunnel: Tunnel) -> Client:
+        """Whoever registered this end. Raises ``RemoteProtocolError`` (``CLIENT_UNKNOWN``)."""
+        flocks, identity = tunnel.flocks, tunnel.identity
+        base = self._base(flocks.own, identity)
+        return Client(flocks, identity, tunnel.route.destination, base)
 
     def open_federated_untrusted(
         self, header: OfferHeader, datagram: Buffer, now: float, wall: float
@@ -84,3 +105,7 @@ class Requests:
         public = self._keys.public(without_domain(own), CathedralId(header.spi))
         base = self._federation.base(own, now)
         return open_federated_untrusted(self._suite, base, public, header, datagram, wall)
+
+    def _base(self, own: FlockId, identity: CathedralId) -> bytes:
+        with self._keys.secret(without_domain(own), identity).reveal() as secret:
+            return client_offer_base(self._suite, secret, own)

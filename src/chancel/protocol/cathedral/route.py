@@ -50,7 +50,16 @@ class Route:
     another cathedral, which passes on to the device.
     """
 
-    __slots__ = ("_at_ms", "_drain", "_level", "_limit", "_relayed", "destination", "federated")
+    __slots__ = (
+        "_at_ms",
+        "_drain",
+        "_level",
+        "_limit",
+        "_relayed",
+        "destination",
+        "federated",
+        "is_limited",
+    )
 
     def __init__(self, destination: Address, relayed: Relayed, mbit: int) -> None:
         self.destination = destination
@@ -63,6 +72,7 @@ class Route:
     def set_limit(self, mbit: int) -> None:
         """Change the limit; what has passed already stays counted."""
         self._limit = limit_bytes(mbit)
+        self.is_limited = self._limit != 0
         self._drain = self._limit // 1000
 
     def returns_to(self, source: Address) -> bool:
@@ -81,6 +91,20 @@ class Route:
         relayed.packets_out += passing
         relayed.octets += passing * octets
         return passing
+
+    def admit_train(self, octets: int, packets: int, last: int, now: float) -> int:
+        """The same for packets of one size of which the last has ``last`` bytes."""
+        if last == octets:
+            return self.admit(octets, packets, now)
+        # Nothing drains in between: once one was refused the last is, too.
+        return self.admit(octets, packets - 1, now) + self.admit(last, 1, now)
+
+    def pass_train(self, octets: int, packets: int) -> None:
+        """Count packets, of ``octets`` bytes altogether, that pass where nothing is limited."""
+        relayed = self._relayed
+        relayed.packets_in += packets
+        relayed.packets_out += packets
+        relayed.octets += octets
 
     def _pour(self, octets: int, packets: int, now: float) -> int:
         at_ms = int(now * 1000)

@@ -16,6 +16,7 @@ from chancel.protocol.cathedral.admission import Registered
 from chancel.protocol.cathedral.freshness import Freshness
 from chancel.protocol.cathedral.permits import without_domain
 from chancel.protocol.cathedral.route import Relayed, Route
+from chancel.protocol.cathedral.shrouds import MAGICS
 from chancel.wire.cathedral_fields import CathedralId, TunnelId
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address, FlockId, Flocks, InstanceId, Spi
@@ -35,6 +36,7 @@ SETTLE_S: Final = 15.0
 _KEY = struct.Struct("!QQH")
 _ROUTE_KEY = struct.Struct("!IQQ")
 _DEVICE_AT = 16
+_LIKE_MAGICS = frozenset(int.from_bytes(magic[:4], "big") for magic in MAGICS)
 
 
 def key_of(flocks: Flocks, tunnel: TunnelId) -> bytes:
@@ -58,14 +60,10 @@ def flocks_of(key: bytes) -> Flocks:
     return Flocks(FlockId(own), FlockId(peer))
 
 
-def route_key(head: bytes) -> bytes:
-    """By what traffic with this header (32 bytes) is routed: SPI and flocks."""
-    return head[:4] + head[16:32]
-
-
 class Tunnel:
     """One end. ``public`` is the address that everybody sees it at, and ``reachable`` whether that
-    is so; times are those from which on something may be done (again).
+    is so; ``provisional`` is an SPI that its peer uses and it has not reported yet. Times are those
+    from which on something may be done (again).
     """
 
     __slots__ = (
@@ -76,6 +74,7 @@ class Tunnel:
         "key",
         "nat_freshness",
         "pending",
+        "provisional",
         "public",
         "reachable",
         "receiving",
@@ -83,6 +82,7 @@ class Tunnel:
         "route",
         "seen_at",
         "settles_at",
+        "tell_at",
     )
 
     def __init__(
@@ -94,10 +94,12 @@ class Tunnel:
         self.route = route
         self.receiving: Spi | None = None
         self.pending: Spi | None = None
+        self.provisional: Spi | None = None
         self.seen_at = now
         self.settles_at = now + SETTLE_S
         self.remember_at = now
         self.federate_at = now
+        self.tell_at = now
         self.public: Address | None = None
         self.reachable = False
         self.freshness = Freshness()
@@ -140,9 +142,13 @@ class Tunnels:
         self._relayed = relayed
         self._registered = registered
         self._ends: dict[bytes, Tunnel] = {}
-        self._routes: dict[bytes, Route] = {}
+        self.routes: dict[bytes, Route] = {}
+        """To look at, for each train: where traffic goes, by the SPI and the flocks in its header
+        (bytes 0 to 4 and 16 to 32)."""
         # A flock's id ends in eight zero bits, so its devices' counts and its own fit in one table.
         self._counts: dict[int, int] = {}
+        self.federated = 0
+        """How many of them are at other cathedrals."""
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -153,10 +159,6 @@ class Tunnels:
     def find(self, key: bytes) -> Tunnel | None:
         """The end with this key."""
         return self._ends.get(key)
-
-    def route(self, key: bytes) -> Route | None:
-        """Where traffic with this :func:`route_key` goes."""
-        return self._routes.get(key)
 
     def add(
         self,
@@ -194,15 +196,25 @@ class Tunnels:
         self._leave(route)
         self._lead(route, address, federated)
 
-    def receive_under(self, tunnel: Tunnel, receiving: Spi | None, pending: Spi | None) -> None:
-        """From now on traffic under these SPIs, and no others, is for this end."""
-        if receiving == tunnel.receiving and pending == tunnel.pending:
+    def receive_under(
+        self,
+        tunnel: Tunnel,
+        receiving: Spi | None,
+        pending: Spi | None,
+        provisional: Spi | None = None,
+    ) -> None:
+        """From now on traffic under these SPIs, and no others, is for this end.
+
+        ``provisional`` is one that the end has not reported, but that its peer uses.
+        """
+        spis = (receiving, pending, provisional)
+        if spis == (tunnel.receiving, tunnel.pending, tunnel.provisional):
             return
         for key in self._route_keys(tunnel):
-            del self._routes[key]
-        tunnel.receiving, tunnel.pending = receiving, pending
+            del self.routes[key]
+        tunnel.receiving, tunnel.pending, tunnel.provisional = spis
         for key in self._route_keys(tunnel):
-            self._routes[key] = tunnel.route
+            self.routes[key] = tunnel.route
 
     def remove(self, tunnel: Tunnel) -> None:
         """Forget an end."""
@@ -217,18 +229,21 @@ class Tunnels:
 
     def _lead(self, route: Route, address: Address, federated: bool) -> None:
         route.destination, route.federated = address, federated
+        self.federated += federated
         if not federated:
             self._registered.add(address)
 
     def _leave(self, route: Route) -> None:
+        self.federated -= route.federated
         if not route.federated:
             self._registered.remove(route.destination)
 
     def _route_keys(self, tunnel: Tunnel) -> set[bytes]:
-        # An SPI of another tunnel's would lead that one's traffic here.
+        # An SPI of another tunnel's would lead that one's traffic here; and under one that begins
+        # like an offer's magic each packet is looked at.
         own, peer = tunnel.flocks
         return {
             _ROUTE_KEY.pack(spi, peer, own)
-            for spi in (tunnel.receiving, tunnel.pending)
-            if spi is not None and spi >> 16 == tunnel.id
+            for spi in (tunnel.receiving, tunnel.pending, tunnel.provisional)
+            if spi is not None and spi >> 16 == tunnel.id and spi not in _LIKE_MAGICS
         }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from pathlib import Path
 from typing import Any
 
-from chancel.daemon import ctl
 from chancel.errors import LinkClosed
+from chancel.tools.hymn.census import Census
 from chancel.tools.hymn.figures import Figures, ask
 from chancel.tools.hymn.running import daemon_of
 from chancel.tools.hymn.tunnel import Tunnel
@@ -33,16 +32,19 @@ class Condition:
 
 
 class Conditions:
-    """Asks the groups in ``runtime`` once and then each tunnel, when it is its turn."""
+    """Knows what our groups answered, and asks each tunnel when it is its turn."""
 
-    def __init__(self, runtime: Path) -> None:
-        self._groups = ctl.survey(runtime).groups
+    def __init__(self, census: Census) -> None:
+        self._groups = census.survey.groups
+        self._stopped = census.stopped
         self._ours = {
             each["instance"]: each for group in self._groups for each in group.answer["tunnels"]
         }
 
     def of(self, tunnel: Tunnel) -> Condition:
         """How a tunnel is now."""
+        if tunnel.instance in self._stopped:
+            return Condition(State.PENDING, problem=self._stopped[tunnel.instance])
         daemon = daemon_of(tunnel.pidfile)
         if daemon is None and not any(group.knows(tunnel.instance) for group in self._groups):
             return Condition(State.DOWN)

@@ -33,7 +33,10 @@ class Running:
 
 
 def daemon_of(pidfile: Path | None) -> Running | None:
-    """The daemon that has this pid file; ``None`` if there is none."""
+    """The daemon that has this pid file; ``None`` if there is none.
+
+    Somebody else's file is nobody's: its number is what they would like to see signalled.
+    """
     if pidfile is None:
         return None
     try:
@@ -41,6 +44,8 @@ def daemon_of(pidfile: Path | None) -> Running | None:
     except OSError:  # none, or nobody's that we could ask
         return None
     try:
+        if os.fstat(descriptor).st_uid not in {0, os.geteuid()}:
+            return None
         text = os.read(descriptor, MAX_BYTES).decode("ascii", "replace").strip()
         if not text and time.time() - os.fstat(descriptor).st_mtime < STARTING_S:
             return Running(None)

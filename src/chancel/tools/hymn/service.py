@@ -7,6 +7,7 @@ reference's gets a signal.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from chancel.daemon import config, ctl, places
 from chancel.errors import LinkClosed, LocalProtocolError
+from chancel.tools.hymn import census
 from chancel.tools.hymn.running import Running, daemon_of, remove_stale
 from chancel.tools.hymn.tunnel import Tunnel
 
@@ -76,10 +78,24 @@ def prepare(path: Path, runtime: Path) -> Start:
 
 
 def locate(tunnel: Tunnel, runtime: Path) -> ctl.Group | Running | None:
-    """Who runs a tunnel: a group of ours, another daemon, or nobody."""
-    groups = ctl.survey(runtime).groups
-    group = next((each for each in groups if each.knows(tunnel.instance)), None)
-    return daemon_of(tunnel.pidfile) if group is None else group
+    """Who runs a tunnel: a group of ours, another daemon, or nobody.
+
+    No other tunnel is asked. Raises :class:`LinkClosed` for a group that takes no notice.
+    """
+    try:
+        return group_of(tunnel.instance, runtime)
+    except LinkClosed as closed:
+        daemon = daemon_of(tunnel.pidfile)
+        if daemon is None and census.is_stopped(closed):
+            raise
+        return daemon
+
+
+def group_of(instance: str, runtime: Path) -> ctl.Group:
+    """The group of ours with that tunnel or cathedral; raises :class:`LinkClosed` for none."""
+    with contextlib.suppress(FileNotFoundError):
+        places.check_dir(runtime)
+    return census.status(places.control_socket(runtime, instance))
 
 
 def stop(tunnel: Tunnel, found: ctl.Group | Running) -> None:
@@ -115,6 +131,8 @@ def _end(tunnel: Tunnel, daemon: Running) -> None:
     except ProcessLookupError:
         return
     try:
+        if daemon_of(tunnel.pidfile) != daemon:
+            return  # it ended by itself: the process that we hold may be a stranger
         signal.pidfd_send_signal(process, signal.SIGQUIT)
         if not select.select([process], [], [], END_LIMIT_S)[0]:
             raise LinkClosed(f"{tunnel.title} did not end within {END_LIMIT_S:.0f} seconds")
