@@ -196,7 +196,7 @@ class End:
             ("heaven input too big", size > 1500),
             (2, size == 0),
             (8, sending is None),
-            (17, shrouded and context._shroud is None),
+            (17, shrouded and context._masks.lacks_peer_key),
             (8, sending is not None and self.clock.now >= sending.expires_at),
             (18, size + overhead > context._mtu),
             (17, shrouded and selector == constants.KYRKA_PACKET_SHROUD_CATHEDRAL),

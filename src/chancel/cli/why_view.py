@@ -12,7 +12,8 @@ from rich.text import Text
 
 from chancel.cli import cathedral_view
 from chancel.cli.status_view import state_text
-from chancel.daemon.why import Finding, explain
+from chancel.daemon.why import explain
+from chancel.daemon.why_facts import Finding
 
 NOTHING = "nothing is wrong"
 

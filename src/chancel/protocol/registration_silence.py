@@ -34,8 +34,8 @@ _SIGN_S: Final = 15.0
 class Silence:
     """What is known of the current cathedral's answers.
 
-    ``signs`` is whether it is asked for signs, ``awaited`` whether something of it is. While :attr:`overdue`, the next info had better not
-    wait for its turn.
+    ``signs`` is whether it is asked for signs, and ``awaited`` whether something of it is awaited.
+    While :attr:`overdue`, the next info had better not wait for its turn.
     """
 
     def __init__(self, now: float, *, signs: bool) -> None:
