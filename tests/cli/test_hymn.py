@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from chancel.cli.main import COMMANDS, main
 from chancel.daemon import places
+from chancel.tools.hymn.hymnal import Hymnal
 from tests.tools.hymn.answering import answering, datagram, locked
 from tests.tools.hymn.pages import LITURGY
 
@@ -140,6 +143,60 @@ def test_who_moves_packets_has_to_be_said(
     assert (status, "expected user NAME, or HYMN_USER" in error) == (2, True)
     monkeypatch.setenv("HYMN_USER", "daemon")
     assert said(capsys, *words) == (0, "", "")
+
+
+def test_a_name_that_somebody_took_meanwhile(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While we waited for the lock."""
+    held = Hymnal._held
+
+    @contextlib.contextmanager
+    def late(hymnal: Hymnal) -> Iterator[None]:
+        with held(hymnal):
+            (here / "etc/hymn-07-07.conf").write_text("descr home\n")
+            yield
+
+    monkeypatch.setattr(Hymnal, "_held", late)
+    words = ["add", "1-3", "tunnel", "10.0.0.1/8", "secret", "/x", "peer", "192.0.2.1:1"]
+    status, _, error = said(capsys, *words, "user", "a", "name", "home")
+    assert (status, "'home' is the name of hymn-07-07" in error) == (2, True)
+    assert sorted(path.name for path in (here / "etc").iterdir()) == [
+        "hymn-01-02.conf",
+        "hymn-07-07.conf",
+    ]
+
+
+@pytest.mark.parametrize("words", ["hymn mtu office 1300", "hymn add NEW", "keygen KEY"])
+def test_a_full_disk_is_told_with_the_file_and_changes_nothing(here: Path, words: str) -> None:
+    def everything() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in here.rglob("*") if path.is_file()}
+
+    new = "1-3 tunnel 10.0.0.1/8 secret /x peer 192.0.2.1:1 user a"
+    typed = words.replace("NEW", new).replace("KEY", f"{here}/k2")
+    program = f"{sys.executable} -m chancel.cli.main {typed}"
+    before = everything()
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; exec {program}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 1
+    file = {"mtu": "etc/hymn-01-02.conf", "add": "etc/hymn-01-03.conf"}.get(words.split()[1], "k2")
+    assert done.stderr == f"chancel: {here}/{file}: File too large (see: ulimit -f)\n"
+    assert everything() == before
+
+
+def test_sockets_are_found_from_anywhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    words = ["1-3", "tunnel", "10.0.0.1/8", "secret", "k", "peer", "192.0.2.1:1", "user", "a"]
+    assert main(["hymn", "add", *words, "--config-dir", "etc", "--runtime-dir", "run"]) == 0
+    text = (here / "etc/hymn-01-03.conf").read_text()
+    for line in (f"pidfile {here}/run/hymn-01-03.pid", f"control {here}/run/hymn-01-03.control "):
+        assert f"\n{line}" in text
 
 
 def test_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +342,8 @@ class TestCompletion:
             ("chancel up o", ["office"]),
             ("chancel down hymn", ["hymn-01-02"]),
             ("chancel hymn shroud nave", [""]),
+            ("chancel hymn status $", [""]),
+            ("chancel hymn status a", [""]),
             ("chancel status ", ["hymn-01-02", "office", "running"]),
             ("chancel trace run", ["running"]),
             ("chancel remove off", ["office"]),
@@ -295,6 +354,8 @@ class TestCompletion:
         ],
     )
     def test_bash(self, here: Path, line: str, completed: list[str]) -> None:
+        for stem in ("$(touch there)", "a b", "a\nb", "a*"):
+            (here / f"etc/{stem}.conf").touch()
         with socket.socket(socket.AF_UNIX) as running:
             running.bind(str(here / "run/running.ctl"))
         words = line.split(" ")

@@ -99,3 +99,11 @@ def test_list_tells_what_is_configured(capsys: pytest.CaptureFixture[str]) -> No
 def test_where_configurations_are(environ: dict[str, str], directory: str) -> None:
     assert places.config_dir(environ=environ) == Path(directory)
     assert places.config_dir(Path("/chosen"), environ) == Path("/chosen")
+
+
+def test_list_says_where_it_could_not_look(
+    directories: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", "--config-dir", str(directories / "none")]) == 0
+    assert main(["list", "--config-dir", str(directories / "notes.txt")]) == 1
+    assert capsys.readouterr().err == f"chancel: {directories}/notes.txt: Not a directory\n"

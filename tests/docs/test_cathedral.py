@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from chancel.cathedrald import config
 from chancel.cathedrald.config import PROCESSES
+from chancel.daemon import config as tunnels
 from chancel.protocol.cathedral.settings_text import parse
 from chancel.wire.drop import Drop
 from tests.cathedrald.parish import FLOCK, LOCAL, Client, Keys
@@ -61,6 +63,61 @@ def test_from_nothing_to_a_cathedral_that_serves(in_network: InNetwork, tmp: Pat
         assert running.stop() == 0
 
     in_network(test)
+
+
+def test_its_devices_are_those_of_its_cathedral(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command up to the start of a device, typed in the folders of the page's table."""
+    owner, device = tmp_path / "owner", tmp_path / "device"
+    place = tmp_path / "hymn"
+    owner.mkdir()
+    monkeypatch.setenv("CHANCEL_CONFIG_DIR", str(place))
+    monkeypatch.setenv("CHANCEL_RUNTIME_DIR", str(tmp_path / "run"))
+    keys, first, second = (
+        next(block.text for block in blocks("console") if block.page == PAGE and mark in block.text)
+        for mark in ("chancel keygen sync", "cafeba00-1-2", "cafeba00-2-1")
+    )
+    typed(owner, keys)
+    (admitted,) = parse(SETTINGS[0], "settings").flocks
+    for number, own in ((1, first), (2, first.replace(line_of(first), second.rstrip()))):
+        device.mkdir()
+        for source, name in table("/etc/hymn"):
+            mine = source.replace("kek-0x01", f"kek-0x0{number}")
+            shutil.copy(owner / mine, device / name)
+        commands, _, started = own.partition("sudo chancel up ")
+        assert started == "home\n"
+        typed(device, commands.replace("/etc/hymn", str(place)))
+        loaded = tunnels.load(next(place.glob("*.conf")))
+        assert loaded.cathedral is not None
+        (cathedral,) = loaded.cathedral.places
+        assert f"local {cathedral}\n" in CONFIGURATION
+        assert f"cathedral_nat_port {loaded.cathedral.nat_port}\n" in CONFIGURATION
+        assert (loaded.cathedral.identity, number) in {
+            (allow.identity, allow.device) for allow in admitted.allows
+        }
+        shutil.rmtree(device)
+        shutil.rmtree(place)
+
+
+def typed(folder: Path, commands: str) -> None:
+    subprocess.run(["sh", "-c", PRELUDE + commands], cwd=folder, check=True, timeout=100)
+
+
+def line_of(commands: str) -> str:
+    return next(line for line in commands.splitlines() if "hymn add" in line)
+
+
+def table(column: str) -> list[tuple[str, str]]:
+    """What the page's table of files has in a column: a file of the owner, and its name there."""
+    head, _, *rows = TEXT.partition("| file | for |")[2].partition("\n\n")[0].splitlines()
+    at = next(number for number, title in enumerate(head.split("|")) if column in title) + 3
+    cells = [row.split("|") for row in rows]
+    return [
+        (re.findall("`(.+?)`", each[1])[0], name[1])
+        for each in cells
+        if (name := re.search("`(.+?)`", each[at]))
+    ]
 
 
 def test_it_names_a_user_for_each_process() -> None:

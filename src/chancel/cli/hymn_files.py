@@ -12,7 +12,7 @@ from chancel.cli.keygen_command import make_secret
 from chancel.cli.options import ConfigDir, RuntimeDir
 from chancel.daemon import places
 from chancel.errors import LocalProtocolError
-from chancel.tools.hymn import edits, grammar, hymnal, layout, service
+from chancel.tools.hymn import grammar, hymnal, layout, service
 from chancel.tools.hymn.names import TunnelName
 
 
@@ -49,10 +49,8 @@ def add(
     tunnels = hymnal.here(config_dir)
     parsed = TunnelName.parse(name)
     new = grammar.new_tunnel(parsed, words, tunnels.directory.absolute())
-    if new.label is not None:
-        edits.refuse_taken(tunnels, new.label, tunnels.path(parsed))
     sockets = hymnal.sockets(parsed, places.runtime_dir(runtime_dir))
-    tunnels.add(parsed, layout.compose(new, sockets))
+    tunnels.add(parsed, layout.compose(new, sockets), new.label)
 
 
 def liturgy(

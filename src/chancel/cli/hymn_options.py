@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +25,12 @@ def tunnel_names(context: typer.Context, incomplete: str) -> list[str]:
     Whatever is wrong is for the command itself to say.
     """
     found = _tunnels(context)
-    return _completed([name for each in found for name in (each.label, each.title)], incomplete)
+    return completed([name for each in found for name in (each.label, each.title)], incomplete)
 
 
 def tunnel_flocks(context: typer.Context, incomplete: str) -> list[str]:
     """The same for the flocks of tunnels."""
-    return _completed([listing.flock_of(each) for each in _tunnels(context)], incomplete)
+    return completed([listing.flock_of(each) for each in _tunnels(context)], incomplete)
 
 
 def _tunnels(context: typer.Context) -> list[Tunnel]:
@@ -39,8 +41,10 @@ def _tunnels(context: typer.Context) -> list[Tunnel]:
         return []
 
 
-def _completed(words: list[str], incomplete: str) -> list[str]:
-    return sorted({word for word in words if word and word.startswith(incomplete)})
+def completed(words: Iterable[str], incomplete: str) -> list[str]:
+    """Those that a shell takes as they stand: a file may be called anything."""
+    fitting = {word for word in words if word and word.startswith(incomplete)}
+    return sorted(word for word in fitting if shlex.quote(word) == word)
 
 
 _HELP = "Its name, [FLOCK-]SRC-DST, or the name of its file."

@@ -34,6 +34,7 @@ def make_secret(file: Path) -> None:
             secret.write(os.urandom(SECRET_BYTES))
             secret.flush()
             os.fsync(secret.fileno())
-    except OSError:
+    except OSError as error:
         file.unlink()
+        error.filename = str(file)
         raise

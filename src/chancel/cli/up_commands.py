@@ -68,8 +68,7 @@ def list_(
     running = _running(taken.survey)
     conditions = Conditions(taken)
     rows = [
-        _configured(path, running, conditions)
-        for path in places.configurations(places.config_dir(config_dir))
+        _configured(path, running, conditions) for path in sorted(hymnal.here(config_dir).files())
     ]
     listed = {row["instance"] for row in rows}
     rows += [_row(name, name, state) for name, state in running.items() if name not in listed]

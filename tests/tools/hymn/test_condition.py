@@ -284,5 +284,14 @@ class TestStopping:
             with pytest.raises(LinkClosed, match="hymn-01-02 did not end"):
                 service.stop(tunnel, Running(process.pid))
 
+    def test_a_stranger_who_has_its_number_now_is_left_alone(
+        self, tunnel: Tunnel, pidfile: Path
+    ) -> None:
+        """The daemon ended between the look at its file and the signal."""
+        with locked(pidfile.with_name("other.pid")) as stranger:
+            service.stop(tunnel, Running(stranger.pid))
+            assert stranger.poll() is None
+            assert pidfile.with_name("other.pid").exists()
+
     def test_one_that_is_gone_is_stopped(self, tunnel: Tunnel) -> None:
         service.stop(tunnel, Running(1 << 22))

@@ -49,17 +49,9 @@ def set_label(hymnal: Hymnal, word: str, text: str) -> str:
     label = grammar.read("name", grammar.label, text)
     path = hymnal.find(word)
     with hymnal.editing(path) as document:
-        refuse_taken(hymnal, label, path)
+        hymnal.refuse_taken(label, path)
         document.set("descr", label)
     return f"{path.stem} name updated to '{label}'"
-
-
-def refuse_taken(hymnal: Hymnal, label: str, own: Path) -> None:
-    """Refuse the label of another tunnel, by which neither could be found."""
-    for each in hymnal.tunnels()[0]:
-        if each.label == label and each.path != own:
-            problem = f"{label!r} is the name of {each.title} (expected one of its own)"
-            raise ConfigError("name", None, None, problem)
 
 
 def set_shroud(hymnal: Hymnal, word: str, text: str) -> str:

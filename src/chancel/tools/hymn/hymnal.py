@@ -106,11 +106,23 @@ class Hymnal:
                     finished.replace(path)
                     _flush(self.directory)
 
-    def add(self, name: TunnelName, text: str) -> None:
-        """Write a new file. Raises :class:`ConfigError` if there is one of that name."""
+    def refuse_taken(self, label: str, own: Path) -> None:
+        """Refuse the label of another tunnel, by which neither could be found.
+
+        Whoever is to write it holds the lock already.
+        """
+        for each in self.tunnels()[0]:
+            if each.label == label and each.path != own:
+                problem = f"{label!r} is the name of {each.title} (expected one of its own)"
+                raise ConfigError("name", None, None, problem)
+
+    def add(self, name: TunnelName, text: str, label: str | None = None) -> None:
+        """Write a new file. Raises :class:`ConfigError` if there is one of that name or label."""
         path = self.path(name)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._held(), _written(path, text, None) as finished:
+            if label is not None:
+                self.refuse_taken(label, path)
             try:
                 os.link(finished, path)
             except FileExistsError:
@@ -154,7 +166,7 @@ def sockets(name: TunnelName, runtime: Path) -> Sockets:
     if runtime == places.SYSTEM_DIR and places.is_machine_root():
         pids, controls = _SYSTEM_PID_DIR, _SYSTEM_CONTROL_DIR
     else:
-        pids = controls = runtime
+        pids = controls = runtime.absolute()  # the daemon may be started anywhere
     return Sockets(pids / f"{name}.pid", controls / f"{name}.control", owner)
 
 
@@ -173,9 +185,10 @@ def _written(path: Path, text: str, before: os.stat_result | None) -> Iterator[P
     if before is not None and not stat.S_ISREG(before.st_mode):
         problem = "is a symbolic link (expected the file itself, to be replaced)"
         raise ConfigError(str(path), None, None, problem)
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.stem}.new-", dir=path.parent)
+    with _about(path):
+        descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.stem}.new-", dir=path.parent)
     try:
-        with open(descriptor, "wb") as file:
+        with _about(path), open(descriptor, "wb") as file:
             file.write(text.encode(errors="surrogateescape"))
             file.flush()
             if before is not None:
@@ -185,6 +198,16 @@ def _written(path: Path, text: str, before: os.stat_result | None) -> Iterator[P
         yield Path(unfinished)
     finally:
         Path(unfinished).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Errors of the machine name the file that was to be written, not what was beside it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _flush(directory: Path) -> None:
