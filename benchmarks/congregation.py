@@ -136,10 +136,11 @@ def _send_round(
 
 
 def _drain(end: socket.socket) -> int:
+    """Take what waits; returns how many of it are the cathedral's own words, nothing relayed."""
     came = 0
     with contextlib.suppress(BlockingIOError):
-        while end.recv(2048):
-            came += 1
+        while data := end.recv(2048):
+            came += data.startswith(CATHEDRAL.magic)
     return came
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import struct
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chancel.cathedrald import relay
 from chancel.cathedrald.relay import MEMORY_BYTES, MOST_CALLS, Relay
 from chancel.daemon.udp import open_udp
 from chancel.wire.types import Address, Buffer
@@ -44,6 +46,8 @@ class Brain:
     def __init__(self) -> None:
         self.ways: dict[int, Way] = {}
         self.asked = 0
+        self.learns: dict[int, Way] = {}
+        """Ways that it has from the first packet on that it was given."""
         self.given: list[tuple[bytes, Address]] = []
         self.answers: list[tuple[bytes, Address]] = []
 
@@ -55,6 +59,10 @@ class Brain:
 
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         self.given.append((bytes(datagram), source))
+        spi = int.from_bytes(datagram[:4], "big")
+        if spi in self.learns:
+            self.ways[spi] = self.learns[spi]
+            self.answers.append((bytes(datagram), self.ways[spi].destination))
 
     def datagrams(self) -> list[tuple[bytes, Address]]:
         answers, self.answers = self.answers, []
@@ -106,6 +114,8 @@ class Receiver:
 
 
 class Scene:
+    is_alone = False
+
     def __init__(self, *, gso: bool = True, shroud: bool = False) -> None:
         self.brain = Brain()
         self.main = open_udp(ANY_PORT, offload=True)
@@ -127,9 +137,12 @@ class Scene:
             each.close()
 
 
-@pytest.fixture
-def scene() -> Iterator[Scene]:
+@pytest.fixture(params=[0.0, math.inf], ids=["alone", "busy"])
+def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """Trains are taken one by one, or a round goes on as long as something waits."""
+    monkeypatch.setattr(relay, "BUSY_S", request.param)
     made = Scene()
+    made.is_alone = not request.param
     yield made
     made.close()
 
@@ -186,13 +199,13 @@ class TestTrains:
         assert scene.one.packets() == packets(5, 1) + packets(3, 1)
         assert scene.other.packets() == packets(7, 2)
         assert (scene.relay.calls, scene.relay.sender.calls) == (1, 3)
-        assert scene.brain.asked == 4, "for the train as a whole, and for its pieces"
+        assert scene.brain.asked == 3 + scene.is_alone, "first for the train as a whole"
 
     @pytest.mark.parametrize("flock", [0xCAFEBA01, 0xCAFEBA00 << 24])
     def test_each_field_that_names_the_way_is_compared(self, scene: Scene, flock: int) -> None:
         scene.sender.train(packet(1), packet(1, flock=flock), packet(1))
         scene.work()
-        assert scene.brain.asked == 4
+        assert scene.brain.asked == 3 + scene.is_alone
         assert len(scene.one.packets()) == 3
 
     def test_more_than_the_memory_holds(self, scene: Scene) -> None:
@@ -294,6 +307,19 @@ class TestTheBrain:
         assert scene.brain.asked == 0
         scene.close()
 
+    def test_what_it_passes_on_stays_before_what_follows_on_the_way_it_learnt(
+        self, scene: Scene
+    ) -> None:
+        scene.brain.learns = {3: Way(scene.one.address)}
+        sent = [packet(1), *packets(3, 3), *packets(40, 3), packet(1, 1)]
+        scene.sender.train(sent[0])
+        scene.sender.train(*sent[1:4])
+        scene.sender.train(*sent[4:44])
+        scene.sender.train(sent[44])
+        scene.work()
+        assert scene.one.packets() == sent
+        assert [datagram for datagram, _ in scene.brain.given] == sent[1:4]
+
     def test_answers_leave_after_the_round(self, scene: Scene) -> None:
         scene.brain.answers = [(b"a" * 623, scene.one.address), (b"b" * 99, scene.other.address)]
         scene.sender.singly(packet(9))
@@ -317,3 +343,7 @@ def test_refusals_of_the_network_are_counted_and_not_raised(scene: Scene) -> Non
     scene.work()
     assert sum(scene.relay.sender.drops.values()) == 1
     assert scene.relay.sender.error
+    scene.sender.train(*packets(10))
+    scene.work()
+    assert sum(scene.relay.sender.drops.values()) == 11
+    assert scene.relay.sender.datagrams == 0

@@ -29,9 +29,10 @@ DEBT_PER_S: Final = 512.0
 """What a source may owe, and what is paid back: a device whose clock is wrong has 2 refused offers
 for each of its tunnels every 5 seconds, so that 160 of its tunnels still get the true reason."""
 
-MAX_DEBT_OF_STRANGERS: Final = 16384.0
-STRANGERS_PER_S: Final = 16384.0
-"""The same for all together that are not registered: a fifth of one core."""
+MAX_DEBT_OF_STRANGERS: Final = 4096.0
+STRANGERS_PER_S: Final = 4096.0
+"""The same for all together that are not registered: 512 signatures a second, some 7% of a core, as
+a cathedral may not have a whole one. Refusing what exceeds it costs 7 microseconds each."""
 
 FORGED: Final = 1.0
 """What a bad tag costs: two derivations of keys, a dozen microseconds."""
