@@ -201,4 +201,5 @@ def _mark(path: Path) -> Mark | None:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    # The time of the last change of any kind: a chmod may be what was missing.
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
