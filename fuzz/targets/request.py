@@ -18,6 +18,7 @@ from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import MAX_INBOX, Child, GroupBroken
 from chancel.daemon.guardian import Guardian
 from chancel.daemon.link import MAX_MESSAGE_BYTES, MessageLink
+from chancel.daemon.sandbox import Sandbox
 from chancel.daemon.topology import of
 from chancel.errors import LocalProtocolError
 from fuzz.script import Script
@@ -53,6 +54,8 @@ class _Group:
 
 class _Plan:
     """A sandbox that minds no file."""
+
+    mode = Sandbox.OFF
 
     def check(self, config: TunnelConfig) -> None:
         """Any may join."""

@@ -9,14 +9,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from chancel.protocol.behaviour import CHANCEL, REFERENCE
+from chancel.protocol.behaviour import CHANCEL
 from chancel.sim.campaign import run_ordeals
 from chancel.sim.command import ordeal
 from chancel.sim.meeting import Meeting, MeetingScenario
-from chancel.sim.ordeal import AGREED_S, DIRECT_S, Outcome, run
+from chancel.sim.ordeal import AGREED_S, DIRECT_S, HEAVY, Outcome, run
 
 
-@pytest.mark.parametrize("seed", range(1, 21))
+@pytest.mark.parametrize("seed", [*range(1, 16), 254, 266, 444, 457])
 def test_a_pair_works_again_within_a_minute(seed: int) -> None:
     outcome = run(seed)
     assert not outcome.problems, "\n".join((outcome.command(), *outcome.problems, *outcome.log))
@@ -31,7 +31,7 @@ def test_seeds_are_spread_over_processes() -> None:
 
 
 GOOD = Outcome(1, MeetingScenario(), 4.0, 20.0, 1.0, 0, ())
-WITH_REFERENCE = MeetingScenario(behaviours=(CHANCEL, REFERENCE))
+WITH_REFERENCE = MeetingScenario(behaviours=(CHANCEL, HEAVY))
 SYMMETRIC = MeetingScenario(nats=("symmetric", None))
 
 

@@ -21,12 +21,15 @@ longer sends. We leave each of them within seconds, and nothing depends on the p
   answers may cross, a ciphertext is paired with the SPI in its header, for which it was made.
 
 While anything authentic still comes from the peer there is no pause after failures; and once a
-silent peer is given up, with all keys, we come back as another instance, which no peer ignores.
+silent peer is given up, with all keys, we come back as another instance, which no peer ignores. So
+we do after some exchanges without any answer when it is a receive key that we lack: the reference
+in the trap hears us under our sending key, and would wait for ever.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
@@ -70,6 +73,9 @@ from chancel.protocol.switch import AMBRY_LIMIT_S, Switch
 from chancel.wire.drop import Drop
 from chancel.wire.offer import OfferState
 from chancel.wire.types import NO_FLOCKS, Address, Buffer, Flocks, InstanceId, Salt, Spi
+
+MOST_IGNORED: Final = 4
+"""Exchanges without an offer of the peer's, as many as the reference makes before it pauses."""
 
 
 class Exchange(Outbox):
@@ -118,6 +124,7 @@ class Exchange(Outbox):
         self._now = now
         self._peer_configured = peer_configured
         self._path_known = peer_configured
+        self._ignored = 0
         self._has_keys = False
         self._peer_id: InstanceId | None = None
         self._source: Address | None = None
@@ -233,6 +240,7 @@ class Exchange(Outbox):
         self._peer_seen = PeerSeen(source, now)
         self._path_known = True
         self._live.heard_offer(now)
+        self._ignored = 0
         if self._peer_id not in (None, id_):
             self._events.append(PeerRestarted(id_))
         self._peer_id = id_
@@ -399,6 +407,14 @@ class Exchange(Outbox):
     def _expire(self, handshake: Handshake) -> None:
         self._schedule.expired(handshake.state in (State.ANSWERED, State.USED))
         self._step(handshake, Step.END, Outcome.EXPIRED)
+        self._ignored += 1
+        if (
+            self._ignored == MOST_IGNORED
+            and self.behaviour.renew_id_when_giving_up
+            and not self._live.has_key
+        ):
+            self._ignored = 0
+            self._offers.renew_id()
 
     def _send(self, content: OwnKey | Answer | None, now: float, wall: float) -> None:
         if content is None:
