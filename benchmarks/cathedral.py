@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pyroute2 import IPRoute
 
 from benchmarks.congregation import FLOCK, IDENTITY, NAT_PORT, PORT, address_of
 from benchmarks.result import Figure, LeftOut, Result, Target
+from chancel.demo.programs import CHANCEL, Program, reference
 from chancel.lab.lab import Host, Lab
 
 ADDRESS = "192.168.201.1"
@@ -39,16 +39,6 @@ ANSWERED = 0.98
 
 PROCESSES = ("control", "cathedral", "purgatory-rx", "purgatory-tx")
 DUTIES = "".join(f"run {name} as root\n" for name in PROCESSES)
-
-
-class Program(NamedTuple):
-    """A cathedral to measure."""
-
-    name: str
-    command: tuple[str, ...]
-
-
-CHANCEL = Program("chancel", (sys.executable, "-m", "chancel.cli.main", "run"))
 
 
 class Cathedral(NamedTuple):
@@ -88,10 +78,10 @@ def run() -> Iterator[Result]:
 
 
 def _relaying() -> Iterator[Result]:
-    reference = os.environ.get("SANCTUM")
+    path = os.environ.get("SANCTUM")
     programs = [CHANCEL]
-    if reference and os.geteuid() == 0:
-        programs.append(Program("reference", (reference,)))
+    if path and os.geteuid() == 0:
+        programs.append(reference(path))
     rounds: dict[str, list[float]] = {each.name: [] for each in programs}
     for _ in range(RELAY_ROUNDS):
         for program in programs:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.cathedral import ADDRESS, CHANCEL, Cathedral, cathedral
+from benchmarks.cathedral import ADDRESS, Cathedral, cathedral
+from chancel.demo.programs import CHANCEL
 from fuzz.heresies import ENTRIES
 
 ROOT = Path(__file__).parents[1]

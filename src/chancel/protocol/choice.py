@@ -55,7 +55,7 @@ class Choice:
 
         Slots after its last address keep what they have (section 6.2).
         """
-        usable = tuple([each for each in cathedrals if _is_a_host(each)])
+        usable = tuple([each for each in cathedrals if is_a_host(each)])
         if usable:
             self._overwrite(usable)
             self._place = cathedrals[0]
@@ -84,7 +84,7 @@ class Choice:
         return list(dict.fromkeys([*told, *self._configured, *older]))
 
 
-def _is_a_host(address: Address) -> bool:
+def is_a_host(address: Address) -> bool:
     """Whether it can be the address of one machine: no broadcast, and none of a group of many."""
     host = ipaddress.ip_address(address.host)
     return not (host.is_multicast or host.is_unspecified or host.is_reserved)

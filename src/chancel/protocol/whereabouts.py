@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from chancel.protocol.choice import is_a_host
 from chancel.protocol.graces import discovery_sizes
 from chancel.protocol.path_trial import AT_ONCE_S, LOST_S, Trial, Watch
 from chancel.protocol.profile import CURRENT, Profile
@@ -272,11 +273,10 @@ class Whereabouts:
     def _is_possible(self, address: Address) -> bool:
         """Whether a peer can have this address: not that of many, nor one on this very machine
         where the cathedral isn't on it, too."""
-        host = ipaddress.ip_address(address.host)
-        if host.is_multicast or host.is_unspecified or host.is_reserved:
+        if not is_a_host(address):
             return False
         here = self._cathedral
-        return not host.is_loopback or (
+        return not ipaddress.ip_address(address.host).is_loopback or (
             here is not None and ipaddress.ip_address(here.host).is_loopback
         )
 
