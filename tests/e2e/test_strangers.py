@@ -25,7 +25,7 @@ from chancel.wire import offer
 from chancel.wire.drop import Drop
 from chancel.wire.offer import ExchangeBody, KeyBody, OfferData, OfferState
 from chancel.wire.types import NO_FLOCKS, FlockId, Flocks, InstanceId, Salt, SessionKey, Spi
-from tests.e2e.ends import End, Pair, eventually
+from tests.e2e.ends import UP_LIMIT_S, End, Pair, eventually
 
 LEFT, RIGHT = "10.77.0.1", "10.77.0.2"
 PORT = 2300
@@ -70,9 +70,12 @@ def scene(lab: Lab, folder: Path) -> Iterator[Scene]:
         network.join(host, address)
     network.join(stranger, "192.168.201.9")
     pair.configure(0, "1422")
+    pair.left.start()  # first, so that it takes all that we hear
+    eventually(lambda: "t0" in pair.left.tunnels(), UP_LIMIT_S, "left listens")
     hearing = left.start("tests.e2e.inside:overhear", "eth0", PORT, OVERHEARD)
     next(hearing.progress)
-    pair.start()
+    pair.right.start()
+    pair.wait_up()
     assert pair.left.ping(RIGHT, OVERHEARD, 0.005) == OVERHEARD
     heard = hearing.result()
     yield Scene(pair, stranger, *(datagrams(heard[way]) for way in ("in", "out")))

@@ -36,7 +36,7 @@ from chancel.wire.types import (
     SessionKey,
     Spi,
 )
-from tests.protocol.pair import SECRET, SUITE, WALL, Kind, Pair
+from tests.protocol.pair import SECRET, SUITE, WALL, Kind, Packet, Pair
 
 ELSEWHERE = Address("203.0.113.9", 9)
 ID = InstanceId(77)
@@ -217,6 +217,38 @@ def test_a_replayed_offer_moves_nobody_and_starts_nothing(pair: Pair) -> None:
         pair.left.address,
     ]
     assert [len(end.happened(ExchangeStarted)) for end in pair.ends] == before
+
+
+def test_an_offer_caught_on_its_way_moves_nobody_later(pair: Pair) -> None:
+    """It never came, so it is no repeat; but newer ones have come since."""
+    caught: list[Packet] = []
+    start = pair.now
+
+    def catch(packet: Packet) -> bool:
+        early = packet.kind is not Kind.TRAFFIC and packet.sent_at < start + 1.5
+        if early:
+            caught.append(packet)
+        return early
+
+    pair.lose = catch
+    for end in pair.ends:
+        end.start(pair.now)
+    pair.until(pair.up, 5)
+    assert len(caught) >= 8
+    for packet in caught:
+        pair.deliver(packet.sender.peer, packet.data, ELSEWHERE)
+        assert pair.status(packet.sender.peer).peer == packet.sender.address
+    assert pair.up()
+
+
+def test_a_peer_that_moves_while_it_offers_a_key_is_followed(pair: Pair) -> None:
+    pair.right.start(pair.now)
+    pair.lose = lambda packet: packet.kind is not Kind.TRAFFIC
+    pair.log.clear()
+    pair.run(3)
+    offers = [packet.data for packet in pair.log if packet.sender is pair.right]
+    pair.deliver(pair.left, offers[-1], ELSEWHERE)
+    assert pair.status(pair.left).peer == ELSEWHERE
 
 
 def test_refused_offers_start_nothing_and_move_nobody(pair: Pair) -> None:

@@ -29,6 +29,8 @@ in the trap hears us under our sending key, and would wait for ever.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from chancel.crypto.suite import Suite
@@ -128,6 +130,7 @@ class Exchange(Outbox):
         self._has_keys = False
         self._peer_id: InstanceId | None = None
         self._source: Address | None = None
+        self._newest = 0
 
     def __repr__(self) -> str:
         return f"<Exchange {self._handshake or 'idle'}>"
@@ -168,11 +171,12 @@ class Exchange(Outbox):
             if self.traced:
                 body = offer.body
                 self._events.append(OfferReceived(body.state, body.spi, body.fragment))
-            self._note_peer(offer.body.id, source, now)
-            if offer.body.state is OfferState.PK:
-                self._on_key(offer, now, wall)
-            else:
-                self._on_ciphertext(offer, now, wall)
+            self._note_peer(offer.body.id, now)
+            with self._path_follows(offer.timestamp, source, now):
+                if offer.body.state is OfferState.PK:
+                    self._on_key(offer, now, wall)
+                else:
+                    self._on_ciphertext(offer, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
         if not self.behaviour.step_when_woken:
@@ -235,10 +239,26 @@ class Exchange(Outbox):
         self._check_clock(now, wall)
         self._do_due(now, wall)
 
-    def _note_peer(self, id_: InstanceId, source: Address, now: float) -> None:
-        self._source = source
-        self._peer_seen = PeerSeen(source, now)
-        self._path_known = True
+    @contextmanager
+    def _path_follows(self, timestamp: int, source: Address, now: float) -> Iterator[None]:
+        """Take an authentic offer's source for the peer's, unless the offer may be a recorded one.
+
+        Somebody may have caught it on its way, so that it never came, and sent it now from where
+        he likes. It must be newer than all before it, or as new and bring what was missing.
+        """
+        follows = timestamp > self._newest or not self.behaviour.refuse_repeated_offers
+        as_new = timestamp == self._newest
+        self._newest = max(self._newest, timestamp)
+        try:
+            yield
+            follows |= as_new
+        finally:
+            if follows:
+                self._source = source
+                self._peer_seen = PeerSeen(source, now)
+                self._path_known = True
+
+    def _note_peer(self, id_: InstanceId, now: float) -> None:
         self._live.heard_offer(now)
         self._ignored = 0
         if self._peer_id not in (None, id_):
@@ -341,6 +361,7 @@ class Exchange(Outbox):
     def _give_up_peer(self, now: float) -> None:
         self._events.append(PeerUnresponsive(self._live.silent_s(now)))
         self._erase(now)
+        self._newest = 0
         self._path_known = self._peer_configured
 
     def _erase(self, now: float) -> None:
