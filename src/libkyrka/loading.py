@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING
 
-from chancel.errors import LocalProtocolError
+from chancel.crypto.vicar import FILE_BYTES, MAX_PASSPHRASE_BYTES, unseal
 from chancel.wire.types import Buffer
 from libkyrka import arguments
 from libkyrka.constants import (
+    KYRKA_ERROR_FILE_ERROR,
+    KYRKA_ERROR_INTEGRITY,
     KYRKA_ERROR_INTERNAL,
     KYRKA_ERROR_NONE,
     KYRKA_ERROR_PARAMETER,
     KYRKA_ERROR_SYSTEM,
 )
-from libkyrka.material import Kind
+from libkyrka.material import Kind, read_regular
 from libkyrka.notices import log
 from libkyrka.parts import Parts
 
 if TYPE_CHECKING:
     from libkyrka.context import KYRKA
-
-MAX_PASSPHRASE_BYTES: Final = 255
-VICAR_LATER: Final = (
-    "files of credentials come with a later release of chancel: until then load each secret by "
-    "itself"
-)
 
 
 class Loading(Parts):
@@ -66,12 +62,30 @@ class Loading(Parts):
         self._material.copy_from(source._material)
         return True
 
-    def vicar_load(self, path: str, passphrase: str, /) -> NoReturn:
-        """Raise: files of credentials come with a later release."""
-        arguments.text(path)
-        if len(arguments.text(passphrase).encode()) > MAX_PASSPHRASE_BYTES:
+    def vicar_load(self, path: str, passphrase: str, /) -> dict[str, int]:
+        """Load the cathedral's secret, the COSK and the KEK from a vicar file. Takes seconds.
+
+        Returns what else it says of us, for ``cathedral_configure``: ``identity``, ``flock_src``
+        and ``tunnel``, whose low byte, the peer, is 0 mostly. Raises ``RuntimeError``: 2 (a
+        passphrase of more than 255 bytes), 1 (can't be opened), 5 (not a regular file, or of
+        another size), 7 (wrong passphrase, or damaged); ``VaultError`` without the accelerator.
+        """
+        words = arguments.text(passphrase).encode()
+        if len(words) > MAX_PASSPHRASE_BYTES:
             raise self._refuse(KYRKA_ERROR_PARAMETER)
-        raise LocalProtocolError(VICAR_LATER)
+        try:
+            data = read_regular(arguments.text(path), FILE_BYTES + 1)
+        except OSError as error:
+            raise self._refuse(KYRKA_ERROR_SYSTEM) from error
+        if data is None or len(data) != FILE_BYTES:
+            raise self._refuse(KYRKA_ERROR_FILE_ERROR)
+        vicar = unseal(data, words)
+        if vicar is None:
+            raise self._refuse(KYRKA_ERROR_INTEGRITY)
+        self._material.load(Kind.CATHEDRAL, bytearray(vicar.secret))
+        self._material.load(Kind.COSK, bytearray(vicar.cosk))
+        self._material.load(Kind.DEVICE_KEK, bytearray(vicar.kek))
+        return {"identity": vicar.identity, "flock_src": vicar.flock, "tunnel": vicar.tunnel}
 
     def _load(self, kind: Kind, data: Buffer) -> bool:
         if not self._material.load(kind, arguments.buffer(data)):

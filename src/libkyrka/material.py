@@ -80,16 +80,29 @@ class Material:
         Returns an error code: 0, 5 (not a regular file) or 6 (too short). Raises ``OSError`` where
         the file can't be opened.
         """
-        content = bytearray(kind.size)
-        descriptor = os.open(path, _FLAGS)
+        content = read_regular(path, kind.size)
+        if content is None:
+            return KYRKA_ERROR_FILE_ERROR
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return KYRKA_ERROR_FILE_ERROR
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                if file.readinto(content) != kind.size:
-                    return KYRKA_ERROR_INTERNAL
-            self.load(kind, content)
+            if not self.load(kind, content):
+                return KYRKA_ERROR_INTERNAL
         finally:
-            os.close(descriptor)
             wipe(content)
         return KYRKA_ERROR_NONE
+
+
+def read_regular(path: str, size: int) -> bytearray | None:
+    """The first ``size`` bytes of a file, or as many as it has; a symbolic link isn't followed.
+
+    ``None`` if it is something else than a regular file. Raises ``OSError``.
+    """
+    content = bytearray(size)
+    descriptor = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            count = file.readinto(content)
+    finally:
+        os.close(descriptor)
+    return content if count == size else content[:count]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import libkyrka
-from chancel.errors import LocalProtocolError
 from libkyrka import KYRKA
 from tests.libkyrka.ends import SECRET, Clock, End, Ends, logged
 
@@ -198,8 +197,3 @@ class TestKeywords:
         assert refusal(context.cathedral_configure, **keywords) == "send argument not callable"
         keywords["send"] = print
         assert refusal(context.cathedral_configure, **keywords) == 2
-
-
-def test_vicars_come_later(context: KYRKA) -> None:
-    with pytest.raises(LocalProtocolError, match="later release"):
-        context.vicar_load("file", "x" * 255)
