@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chancel.protocol.registration import NAMES_PATIENCE_S
+from chancel.protocol.client import NAMES_PATIENCE_S
 from chancel.protocol.registration_events import CathedralAnswers, CathedralSilent
 from chancel.protocol.registration_silence import SILENCE_S
 from chancel.protocol.registration_types import CathedralChosen
