@@ -63,11 +63,12 @@ class Drop(enum.StrEnum):
     AMBRY_BAD_TAG = "ambry-bad-tag"
     AMBRY_EXPIRED = "ambry-expired"
 
-    # What comes from a cathedral, at its client (sections 2.4 and 8.5).
+    # What comes from a cathedral, at its client (sections 2.4, 7.4 and 8.5).
     CATHEDRAL_SOURCE = "cathedral-source"
     AMBRY_UNWANTED = "ambry-unwanted"
     AMBRY_REPEATED = "ambry-repeated"
     REMEMBRANCE_UNWANTED = "remembrance-unwanted"
+    LITURGY_GROUP = "liturgy-group"
 
     # At a cathedral (sections 4, 5 and 9.3).
     SHROUD_UNKNOWN = "shroud-unknown"
