@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,14 @@ SUITE = SystemSuite()
 class Parish:
     """One cathedral, and what its operator knows: the keys of all devices."""
 
-    def __init__(self, network: MemoryNetwork, *, shroud: bool = False) -> None:
+    def __init__(
+        self, network: MemoryNetwork, *, shroud: bool = False, devices: Sequence[int] = DEVICES
+    ) -> None:
         self.network = network
-        self.secrets = {device: Secret(secrets.token_bytes(32)) for device in DEVICES}
-        self.cosks = {device: _cosk() for device in DEVICES}
-        self.keks = {device: secrets.token_bytes(32) for device in DEVICES}
+        self.devices = devices
+        self.secrets = {device: Secret(secrets.token_bytes(32)) for device in devices}
+        self.cosks = {device: _cosk() for device in devices}
+        self.keks = {device: secrets.token_bytes(32) for device in devices}
         self.generation = 0
         self._shroud = shroud
         self._bundle: Bundle | None = None
@@ -55,7 +59,10 @@ class Parish:
 
     def of(self, side: int, **changes: Any) -> Cathedrals:
         """What the operator gives to one of the two devices."""
-        own, peer = DEVICES[side], DEVICES[1 - side]
+        return self.given(self.devices[side], self.devices[1 - side], **changes)
+
+    def given(self, own: int, peer: int, **changes: Any) -> Cathedrals:
+        """What the operator gives to a device, for a tunnel with a peer, or 0 for a liturgy."""
         given: dict[str, Any] = {
             "addresses": (str(HERE),),
             "identity": own,
@@ -68,23 +75,25 @@ class Parish:
         return Cathedrals(**(given | changes))
 
     def roll(self) -> Secret:
-        """Serve a new secret for the two; it is returned."""
-        shared, flocks = Secret(secrets.token_bytes(32)), Flocks(FLOCK, FLOCK)
+        """Serve new secrets; that of the first two devices is returned."""
+        flocks = Flocks(FLOCK, FLOCK)
         self.generation += 1
         header = Header(expiry(WALL, 30), self.generation, secrets.token_bytes(64))
-        data = bytearray(HEADER_BYTES + len(DEVICES) * ENTRY_BYTES)
+        pairs = list(itertools.permutations(self.devices, 2))
+        shared = {frozenset(pair): Secret(secrets.token_bytes(32)) for pair in pairs}
+        data = bytearray(HEADER_BYTES + len(pairs) * ENTRY_BYTES)
         places = np.full(1 << 16, -1, np.int32)
-        for index, (own, peer) in enumerate((DEVICES, DEVICES[::-1])):
+        for index, (own, peer) in enumerate(pairs):
             name = tunnel(own, peer)
             derived = derived_kek(SUITE, self.keks[own], flocks)
-            with shared.reveal() as secret:
+            with shared[frozenset((own, peer))].reveal() as secret:
                 wrapped = Wrapping(SUITE, header, flocks).wrap(derived, name, secret)
             encode_entry_into(data, index, FLOCK, name, wrapped)
             places[name] = index
         self._bundle = Bundle(header, bytes(data), {FLOCK: places})
         if self._cathedral is not None:
             self._cathedral.reconfigure(self._settings(), 0.0)
-        return shared
+        return shared[frozenset(pairs[0])]
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
@@ -110,11 +119,13 @@ class Parish:
             while True:
                 datagram, source = await port.receive()
                 now = loop.time()
+                if now >= cathedral.wake_at():
+                    cathedral.wake(now, WALL + now)
                 cathedral.receive(datagram, source, now, WALL + now)
                 await main.send_batch(cathedral.datagrams())
 
     def _settings(self) -> Settings:
-        allows = tuple(Allow(CathedralId(device), device, 0) for device in DEVICES)
+        allows = tuple(Allow(CathedralId(device), device, 0) for device in self.devices)
         return Settings({FLOCK: FlockSettings(FLOCK, allows, self._bundle)})
 
 

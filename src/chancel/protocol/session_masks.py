@@ -14,18 +14,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from chancel.crypto.kdf import cathedral_shroud_key, peer_shroud_key, shroud_base_identity
+from chancel.crypto.kdf import peer_shroud_key
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.base_keys import SecretSource
+from chancel.protocol.cathedral_shroud import CathedralShroud
 from chancel.protocol.encapsulation import Encapsulation
 from chancel.protocol.events import Event
 from chancel.protocol.mask_keys import MaskKeys
 from chancel.protocol.masking import Mask
-from chancel.protocol.registration_types import Registrant
 from chancel.protocol.session_types import SessionSettings
 from chancel.protocol.shroud import Shroud
-from chancel.protocol.shroud_marks import Marks
 from chancel.protocol.switch import AMBRY_LIMIT_S
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address, Buffer
@@ -55,7 +54,7 @@ class Masks:
         self._peer: Mask | None = None
         self._old: _Old | None = None
         self._peer_keys: MaskKeys | None = None
-        self._relay: _Marked | None = None
+        self._relay: CathedralShroud | None = None
         if settings.encapsulation is not None:
             with settings.encapsulation.reveal() as key:
                 self._peer = Encapsulation(key, suite)
@@ -66,7 +65,7 @@ class Masks:
             )
             self.secret = self._peer_keys
             if settings.cathedral is not None:
-                self._relay = _Marked(settings.cathedral.registrant, suite, now)
+                self._relay = CathedralShroud(settings.cathedral.registrant, suite, now)
 
     def ready(self, address: Address) -> bool:
         """Whether there is a key for datagrams to this address."""
@@ -168,25 +167,3 @@ class _Old:
     mask: Mask
     until: float
     masks: bool = True
-
-
-class _Marked:
-    """The shroud towards cathedrals, all of which share one key with us."""
-
-    def __init__(self, registrant: Registrant, suite: Suite, now: float) -> None:
-        flocks = registrant.flocks
-        self.keys = MaskKeys(
-            registrant.secret, lambda secret: cathedral_shroud_key(suite, secret, flocks), now
-        )
-        self.shroud: Shroud | None = None
-        self._suite = suite
-        self._marks = Marks(suite, shroud_base_identity(suite, flocks, registrant.identity))
-
-    def wrap(self, datagram: Buffer, limit: int, now: float) -> bytes | None:
-        if self.shroud is None:
-            return None
-        return self.shroud.wrap(datagram, limit, self._marks.current(now))
-
-    def take(self) -> None:
-        for command in self.keys.commands():
-            self.shroud = Shroud(command.key, self._suite)

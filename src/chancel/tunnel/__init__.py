@@ -8,7 +8,8 @@ What happens meanwhile comes as *events*: all of the protocol's own (``chancel.p
 and :class:`Up`, :class:`Down` and :class:`Refused` for people. :meth:`Tunnel.status` is a snapshot.
 
 With :class:`Cathedrals` the peer may be anywhere, behind any NAT: servers that can read nothing
-find it, relay until there is a direct path, and hand out the shared secret.
+find it, relay until there is a direct path, and hand out the shared secret. With a :class:`Liturgy`
+all devices of a group find each other so, and get a tunnel to each.
 
 What is on the wire is the protocol of the daemon: either end may be ``chancel run``.
 """
@@ -17,7 +18,20 @@ from __future__ import annotations
 
 from chancel.tunnel.cathedrals import Cathedrals
 from chancel.tunnel.events import Down, Refused, TunnelEvent, Up
+from chancel.tunnel.liturgy import Joined, Left, Liturgy, LiturgyEvent
 from chancel.tunnel.status import TunnelStatus
 from chancel.tunnel.tunnel import Tunnel
 
-__all__ = ["Cathedrals", "Down", "Refused", "Tunnel", "TunnelEvent", "TunnelStatus", "Up"]
+__all__ = [
+    "Cathedrals",
+    "Down",
+    "Joined",
+    "Left",
+    "Liturgy",
+    "LiturgyEvent",
+    "Refused",
+    "Tunnel",
+    "TunnelEvent",
+    "TunnelStatus",
+    "Up",
+]
