@@ -132,3 +132,16 @@ def test_status_tells_the_wake_ups_of_an_idle_group(running: Pair) -> None:
     text = answer(chancel(running.left, "status"))
     assert "wake-ups per hour: bless " in text
     assert "hybrid ML-KEM-1024 + X25519, " in text
+
+
+def test_all_tunnels_on_a_screen_and_on_a_map(running: Pair, folder: Path) -> None:
+    assert "1 groups, 1 tunnels: 1 up" in answer(chancel(running.left, "top", "--once"))
+    files = []
+    for end in running.ends:
+        files.append(folder / f"{end.host.name}.json")
+        files[-1].write_text(answer(chancel(end, "status", "--json")))
+    drawn = folder / "network.svg"
+    program = chancel(running.left, "map", "--only", *map(str, files), "-o", str(drawn))
+    assert "shows 1 tunnels" in answer(program)
+    ET.fromstring(drawn.read_text())
+    assert "direct" in answer(chancel(running.left, "map"))

@@ -55,6 +55,8 @@ COMMANDS = {
     ),
     "add": Entry("Add a tunnel to a running group.", "chancel.cli.group_commands", ("add",)),
     "remove": Entry("Take a tunnel out of its group.", "chancel.cli.group_commands", ("remove",)),
+    "top": Entry("Watch all tunnels on the screen.", "chancel.cli.top_command", ("top",)),
+    "map": Entry("Draw who reaches whom, and how.", "chancel.cli.map_command", ("map_",)),
     "trace": Entry("Watch a group at work; draw it.", "chancel.cli.trace_command", ("trace",)),
     "keygen": Entry("Make a shared secret.", "chancel.cli.keygen_command", ("keygen",)),
     "hymn": Entry(
@@ -94,7 +96,7 @@ COMMANDS = {
 
 LATER = frozenset(
     {"share", "open", "inlet", "outlet"}
-    | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan", "top", "map"}
+    | {"relay", "confessions", "litany", "reliquary", "rlq", "sacristan"}
 )
 """Commands whose names are promised; they come with later releases."""
 
