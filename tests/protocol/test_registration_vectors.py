@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from chancel.crypto.kdf_ambry import Wrapping, derived_kek
 from chancel.crypto.suite import Suite
+from chancel.protocol.behaviour import CHANCEL
 from chancel.protocol.cathedral_offers import seal_answer
 from chancel.protocol.registration import Registration
 from chancel.protocol.registration_types import (
@@ -54,6 +57,10 @@ REMEMBERED = recorded("cathedral_remembrance")
 AMBRIES = recorded("ambry_offer")
 
 
+LIKE_THEIRS = dataclasses.replace(CHANCEL, proves_paths=False)
+"""Without the one flag that is ours alone."""
+
+
 def registration(
     record: Recorded,
     suite: Suite = SUITE,
@@ -76,7 +83,9 @@ def registration(
         remember=like.wants_remembrance,
     )
     wall = float(record.timestamp)
-    return Registration(suite, client, [at], NOW, wall, instance=like.instance)
+    return Registration(
+        *(suite, client, [at], NOW, wall), instance=like.instance, behaviour=LIKE_THEIRS
+    )
 
 
 def adopt(made: Registration, record: Recorded, generation: int) -> None:

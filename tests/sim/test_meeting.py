@@ -24,6 +24,7 @@ from chancel.sim.models import LinkModel
 from chancel.sim.nat import NAT_TYPES
 from chancel.sim.network import Router
 from chancel.sim.node import Node
+from chancel.sim.places import PLACES, can_be_direct
 from chancel.wire.cathedral import CATHEDRAL
 from chancel.wire.types import Address
 
@@ -31,10 +32,13 @@ UP_S = 3.0
 """An info, an exchange, and a heartbeat under its key; with an ambry an answer before that."""
 DIRECT_S = 30.0
 """15 s until a cathedral believes a NAT, two infos at each cathedral and one between them."""
+JUDGED_S = 12.0
+"""No cathedral believes a NAT before that, as the client sees it."""
 DEAD_S = 25.0
 """Three infos that were expected to be answered, and the first to the next cathedral."""
 
 KINDS = [None, *NAT_TYPES]
+BELIEVING = dataclasses.replace(CHANCEL, proves_paths=False)
 
 
 def meeting(
@@ -92,10 +96,28 @@ def test_relayed_first_and_direct_wherever_that_can_be(left: str | None, right: 
     assert not any(gathering.view(device).direct for device in gathering.devices)
     assert gathering.exchange() == 20
     took = gathering.until(gathering.direct, DIRECT_S)
-    symmetric = any(kind is not None and "symmetric" in kind for kind in (left, right))
-    assert gathering.direct() is not symmetric, took
+    places = [PLACES[kind or "public"] for kind in (left, right)]
+    assert gathering.direct() is can_be_direct(*places), took
     assert gathering.exchange() == 20
     assert_good(gathering)
+
+
+@pytest.mark.parametrize(("left", "right"), [("restricted", "symmetric"), (None, "full-cone")])
+def test_an_end_that_proves_no_path_is_told_of_what_was_judged_alone(
+    left: str | None, right: str | None
+) -> None:
+    gathering = meeting(left, right, behaviours=(CHANCEL, BELIEVING))
+    assert gathering.until(gathering.up, UP_S) < UP_S
+    took = gathering.until(gathering.direct, DIRECT_S)
+    assert gathering.direct() is (right == "full-cone")
+    assert took > JUDGED_S
+    assert gathering.exchange() == 20
+    assert_good(gathering)
+
+
+def test_two_that_prove_paths_are_direct_before_any_nat_was_judged() -> None:
+    gathering = meeting()
+    assert gathering.until(gathering.direct, DIRECT_S) < JUDGED_S / 3
 
 
 @pytest.mark.parametrize("cathedrals", [1, 2, 3])

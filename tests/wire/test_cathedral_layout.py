@@ -192,9 +192,9 @@ def test_where_a_field_stands(body: AnyBody, at: int, expected: str) -> None:
 
 def test_flags_that_nobody_knows_are_ignored() -> None:
     encoded = bytearray(INFO.encode())
-    encoded[:4] = b"\xfc\xff\xff\xff"
+    encoded[:4] = b"\xfc\xff\xff\x7f"
     assert InfoBody.decode_untrusted(encoded, 0) == INFO
-    encoded[:4] = b"\xfd\xff\xff\xff"
+    encoded[:4] = b"\xfd\xff\xff\x7f"
     assert AnswerBody.decode_untrusted(encoded, 0) == AnswerBody(None)
 
 

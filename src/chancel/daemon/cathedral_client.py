@@ -291,10 +291,10 @@ class CathedralClient:
                 case StoreRemembrance(cathedrals, data):
                     self._know(cathedrals)
                     self._remember(data, now)
-                case PeerAnnounced(address, at):
+                case PeerAnnounced(address, at, _, proves):
                     self._board.announced_at = at
                     if not self._cathedral.peer_fixed:
-                        self._whereabouts.announced(address, at)
+                        self._whereabouts.announced(address, at, peer_proves=proves)
                 case CathedralChosen(address, at):
                     self._board.cathedral_is(address, at)
                     self._know(() if address is None else (address,))

@@ -78,6 +78,9 @@ class Behaviour:
     renew_id_when_giving_up: bool
     """Whether we are another instance to the peer once we have erased all keys: a peer that ignores
     keys of the same instance, as the reference may, then takes part in the next exchange."""
+    proves_paths: bool
+    """Whether traffic moves to an address of the peer only once it was proved, whatever a cathedral
+    says, so that this one may tell us of any."""
     refuse_repeated_offers: bool
     """Whether an offer that was taken once is refused when it comes again (section 7.6)."""
 
@@ -129,6 +132,7 @@ CHANCEL: Final = Behaviour(
     watch_peer=True,
     watch_clock=True,
     renew_id_when_giving_up=True,
+    proves_paths=True,
     refuse_repeated_offers=True,
     announce_ahead_s=5.0,
 )
@@ -160,6 +164,7 @@ REFERENCE: Final = Behaviour(
     watch_peer=True,
     watch_clock=True,
     renew_id_when_giving_up=False,
+    proves_paths=False,
     refuse_repeated_offers=False,
     announce_ahead_s=0.0,
 )

@@ -115,8 +115,8 @@ class Membership:
                     replaced |= self._adopt(command, now)
                 case StoreRemembrance():
                     self._store(command)
-                case PeerAnnounced(address, at):
-                    self.whereabouts.announced(address, at)
+                case PeerAnnounced(address, at, _, proves):
+                    self.whereabouts.announced(address, at, peer_proves=proves)
                 case CathedralChosen(address, at):
                     self.whereabouts.cathedral_is(address, at)
         while (event := self.registration.next_event()) is not None:

@@ -65,6 +65,7 @@ class Registration:
         """``cathedrals`` may be empty until their names are resolved."""
         self.drops: Counter[Drop] = Counter()
         self._registrant = registrant
+        self._proves_paths = behaviour.proves_paths and registrant.nat_port != 0
         self._events: deque[RegistrationEvent] = deque(maxlen=MAX_EVENTS)
         self._commands: list[RegistrationCommand] = []
         self._client = Client(suite, registrant, self._events, self._choose, now, wall, behaviour)
@@ -177,10 +178,10 @@ class Registration:
 
     def _take_untrusted(self, source: Address, body: Answer, now: float, wall: float) -> None:
         match body:
-            case AnswerBody(peer=peer, same_external_ipv4=same):
+            case AnswerBody(peer=peer, same_external_ipv4=same, peer_proves_paths=proves):
                 if peer is not None:
                     self._pace.answered(now, directly=peer.host != source.host)
-                    self._commands.append(PeerAnnounced(peer, now, same))
+                    self._commands.append(PeerAnnounced(peer, now, same, proves))
             case AmbryBody():
                 self._commands.append(self._ambries.take_untrusted(body, wall))
             case RemembranceBody(cathedrals=cathedrals):
@@ -235,4 +236,5 @@ class Registration:
             *self._spis,
             wants_remembrance=self._client.wants_remembrance,
             skips_ambry=self._registrant.kek is None,
+            proves_paths=self._proves_paths,
         )

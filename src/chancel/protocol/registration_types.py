@@ -75,12 +75,14 @@ class PeerAnnounced:
     """A cathedral says where to send what is for the peer: to the peer itself, or to the cathedral.
 
     It says so with every answer. Nobody but the peer can prove it. ``same_external_ipv4`` is a hint
-    that both ends are behind one NAT, and can be wrong.
+    that both ends are behind one NAT, and can be wrong. ``peer_proves_paths``: the peer moves to no
+    address that it has not proved, and acknowledges what proves ours.
     """
 
     address: Address
     at: float
     same_external_ipv4: bool = False
+    peer_proves_paths: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -149,12 +149,14 @@ class Whereabouts:
         if self._path is not None and self._fixed is None and self.is_relay(self._path.address):
             self._path = None
 
-    def announced(self, address: Address, now: float) -> None:
-        """The cathedral says where to send: an address of the peer, or the cathedral's own.
+    def announced(self, address: Address, now: float, *, peer_proves: bool = False) -> None:
+        """The cathedral says where to send: an address of the peer, or the cathedral's own; and
+        whether the peer is one that proves paths, too, so that its acknowledgements can be awaited.
 
         It may lie. What it names gets no more than a heartbeat a second until the peer speaks from
         there, and what no peer can have as its address gets nothing.
         """
+        self._acknowledges |= peer_proves
         if self._fixed is not None:
             return
         path, trial = self._path, self._trial

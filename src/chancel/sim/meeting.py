@@ -26,9 +26,9 @@ from chancel.sim.clock import EPOCH_S, VirtualClock
 from chancel.sim.ledger import Ledger
 from chancel.sim.machine import Machine
 from chancel.sim.models import LinkModel
-from chancel.sim.nat import NAT_TYPES
 from chancel.sim.network import Network
 from chancel.sim.node import Node
+from chancel.sim.places import PLACES
 from chancel.sim.suite import FastSuite
 from chancel.sim.trace import Trace
 from chancel.sim.tunnel_node import TunnelNode
@@ -62,7 +62,7 @@ BUNDLE_DAYS = 30
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MeetingScenario:
-    """Equal scenarios give equal runs. ``nats`` are names in ``NAT_TYPES``, or ``None``.
+    """Equal scenarios give equal runs. ``nats`` are names in ``PLACES``, or ``None``.
 
     Each device knows one cathedral by its configuration, or ``all_configured``, and then it starts
     with its own. With ``shared`` the devices have a common secret from the start; with ``ambry``
@@ -239,9 +239,10 @@ class Gathering(Generic[M]):
     def _device(self, side: int) -> M:
         scenario, disk, realm = self.scenario, self.disks[side], None
         host, nat = OUTSIDE[side], scenario.nats[side]
-        if nat is not None:
-            realm = self.network.router(host, NAT_TYPES[nat]).inside
-            host = INSIDE[side]
+        place = PLACES[nat or "public"]
+        for depth, model in enumerate(place.routers):
+            realm = self.network.router(host, model, realm).inside
+            host = f"10.{depth}.{side}.2"
         addresses = tuple(cathedral.address for cathedral in self.cathedrals)
         own = addresses[-side]
         others = tuple(address for address in addresses if address != own)
@@ -268,7 +269,7 @@ class Gathering(Generic[M]):
             realm=realm,
             settings=settings,
             secret=disk.load_secret,
-            uplink=scenario.link(),
+            uplink=scenario.link() if place.udp else LinkModel(loss=1.0),
             deliver=self.delivered.append,
         )
 

@@ -33,6 +33,8 @@ _INFO = struct.Struct("!4s6s6sHI4s4sQ")
 _LOCAL = struct.Struct("!HHH")
 _REMEMBRANCE = 1
 _SKIP_AMBRY = 2
+_PROVES_PATHS = 1 << 31
+"""Ours, as far from the reference's as can be; it reads no flag but its own."""
 _SAME_EXTERNAL_IPV4 = 2
 
 
@@ -42,7 +44,8 @@ class InfoBody:
 
     ``generation`` is that of the ambry in use, 0 without one. ``receiving`` is the SPI of the
     active receive SA and ``pending`` that of one that waits for its first use: the cathedral relays
-    no others.
+    no others. ``proves_paths`` says that the client moves to no address that it has not proved, so
+    that it may be told of one that may be none (a convention of ours).
     """
 
     TYPE: ClassVar[int] = 3
@@ -53,10 +56,12 @@ class InfoBody:
     pending: Spi | None = None
     wants_remembrance: bool = False
     skips_ambry: bool = False
+    proves_paths: bool = False
 
     def encode(self) -> bytes:
         """Return the 442 bytes; ``LocalProtocolError`` if a value doesn't fit."""
         flags = _REMEMBRANCE * self.wants_remembrance | _SKIP_AMBRY * self.skips_ambry
+        flags |= _PROVES_PATHS * self.proves_paths
         return pack(
             _INFO,
             encode_little(flags),
@@ -84,6 +89,7 @@ class InfoBody:
             decode_spi(pending),
             bool(known & _REMEMBRANCE),
             bool(known & _SKIP_AMBRY),
+            bool(known & _PROVES_PATHS),
         )
 
 
@@ -93,20 +99,24 @@ class AnswerBody:
 
     ``peer`` is where to send what is for the peer: its own address or the cathedral's. That both
     ends have one external address (``same_external_ipv4``) is a hint that may be false. ``local``
-    has 6 bytes: see :func:`encode_local`.
+    has 6 bytes: see :func:`encode_local`. ``peer_proves_paths`` (a convention of ours) is what the
+    peer says of itself in its infos.
     """
 
     TYPE: ClassVar[int] = 3
     peer: Address | None
     local: bytes = bytes(LOCAL_BYTES)
     same_external_ipv4: bool = False
+    peer_proves_paths: bool = False
 
     def encode(self) -> bytes:
         """Return the 442 bytes; ``LocalProtocolError`` if a value doesn't fit."""
         require_size("local", self.local, LOCAL_BYTES)
+        flags = _SAME_EXTERNAL_IPV4 * self.same_external_ipv4
+        flags |= _PROVES_PATHS * self.peer_proves_paths
         return pack(
             _INFO,
-            encode_little(_SAME_EXTERNAL_IPV4 * self.same_external_ipv4),
+            encode_little(flags),
             encode_address(self.peer),
             self.local,
             0,
@@ -120,8 +130,9 @@ class AnswerBody:
     def decode_untrusted(cls, data: Buffer, offset: int) -> AnswerBody:
         """Read the 442 bytes at ``offset``, all of which can be some body."""
         flags, peer, local, *_ = _INFO.unpack_from(data, offset)
-        same = bool(decode_little(flags) & _SAME_EXTERNAL_IPV4)
-        return cls(decode_address(peer), local, same)
+        known = decode_little(flags)
+        same, proves = bool(known & _SAME_EXTERNAL_IPV4), bool(known & _PROVES_PATHS)
+        return cls(decode_address(peer), local, same, proves)
 
 
 def encode_local(seen: Address | None) -> bytes:

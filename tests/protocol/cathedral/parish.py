@@ -101,6 +101,7 @@ class Device:
     generation: int = 0
     remembers: bool = False
     skips_ambry: bool = True
+    proves_paths: bool = False
 
     def __post_init__(self) -> None:
         self.identity = self.identity or CathedralId(self.number)
@@ -124,7 +125,7 @@ class Device:
     def info(self, wall: float, layout: OfferLayout = CATHEDRAL) -> bytes:
         body = InfoBody(
             *(self.tunnel, self.instance, self.generation, self.receiving, self.pending),
-            *(self.remembers, self.skips_ambry),
+            *(self.remembers, self.skips_ambry, self.proves_paths),
         )
         return self.says(body, wall, layout)
 

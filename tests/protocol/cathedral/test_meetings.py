@@ -49,7 +49,8 @@ def heard(sent: list[tuple[bytes, Address]]) -> Told:
 
 
 def answer(device: Device, peer: Device) -> AnswerBody:
-    return AnswerBody(peer.address, encode_local(device.address))
+    proves = device.proves_paths and peer.proves_paths
+    return AnswerBody(peer.address, encode_local(device.address), peer_proves_paths=proves)
 
 
 def met(one: Device, other: Device) -> Told:
@@ -162,3 +163,83 @@ class TestTwoCathedrals:
         diocese, one, other = self.settled(p2p_sync=False)
         for parish, device in ((diocese.here, one), (diocese.there, other)):
             parish.takes(device.probe(parish.wall), device.address)
+
+
+class TestEndsThatProvePaths:
+    """They may be told of addresses that nobody has judged: they move to none that is in vain."""
+
+    def proving(self, *ends: Device) -> tuple[Device, ...]:
+        for each in ends:
+            each.proves_paths = True
+        return ends
+
+    def test_both_are_told_as_soon_as_the_second_comes(self) -> None:
+        parish = Parish()
+        one, other = self.proving(left(), right())
+        assert parish.registers(one) == []
+        sent = parish.give(other.info(parish.wall), other.address)
+        relayed = AnswerBody(parish.address, encode_local(None))
+        assert heard(sent) == {1: [answer(one, other)], 2: [relayed, answer(other, one)]}
+        parish.after(5)
+        assert parish.registers(one) == [answer(one, other)]
+
+    def test_whatever_their_nats_do(self) -> None:
+        parish, (one, other) = Parish(), self.proving(left(), right())
+        for each in (one, other):
+            parish.registers(each)
+        parish.after(SETTLE_S)
+        assert probes(parish, one, port=9) == {}
+        parish.after(5)
+        assert parish.registers(other)[0] == answer(other, one)
+
+    def test_both_behind_one_nat(self) -> None:
+        parish, (one, other) = Parish(), self.proving(left(), right())
+        other.address = Address(one.address.host, 7)
+        parish.registers(one)
+        parish.registers(other)
+        parish.after(5)
+        assert parish.registers(one)[0] == answer(one, other)
+
+    @pytest.mark.parametrize("side", [0, 1])
+    def test_one_alone_is_not_enough(self, side: int) -> None:
+        parish, ends = Parish(), (left(), right())
+        self.proving(ends[side])
+        for _ in range(3):
+            for each in ends:
+                for said in parish.registers(each):
+                    assert said.peer == parish.address  # type: ignore[union-attr]
+            parish.after(5)
+
+    def test_a_move_is_told_at_once_but_not_any_number_of_times(self) -> None:
+        parish, (one, other) = Parish(), self.proving(left(), right())
+        parish.registers(one)
+        parish.registers(other)
+        told = 0
+        for port in range(2000, 2010):
+            moved = Address(other.address.host, port)
+            other.generation += 1
+            sent = parish.give(other.info(parish.wall), moved)
+            told += sum(to == one.address for _, to in sent)
+            parish.after(0.1)
+        assert told <= 1
+        parish.after(TELL_S)
+        other.generation += 1
+        sent = parish.give(other.info(parish.wall), Address(other.address.host, 3000))
+        assert [to for _, to in sent if to == one.address]
+
+    def test_at_two_cathedrals(self) -> None:
+        diocese = Diocese(p2p_sync=True)
+        one, other = self.proving(left(), right())
+        diocese.registers(diocese.here, one)
+        diocese.registers(diocese.there, other)
+        diocese.after(5)
+        assert diocese.registers(diocese.here, one) == [answer(one, other)]
+        assert diocese.registers(diocese.there, other) == [answer(other, one)]
+
+    def test_a_cathedral_that_tells_others_of_no_addresses_has_them_relayed(self) -> None:
+        diocese = Diocese(p2p_sync=False)
+        one, other = self.proving(left(), right())
+        for _ in range(3):
+            diocese.registers(diocese.there, other)
+            assert diocese.registers(diocese.here, one) == []
+            diocese.after(5)

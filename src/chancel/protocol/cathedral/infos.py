@@ -76,11 +76,14 @@ class Infos:
                 send_remembrance(self._options, self._federation, self._outbox, client, now, wall)
         if not body.skips_ambry:
             self._hand_out(body, client, now, wall)
+        before = self._meetings.places(tunnel)
         self._refresh(tunnel, body, client.address, False, now)
         if now >= tunnel.federate_at:
             tunnel.federate_at = now + FEDERATE_S
             self._federation.pass_on(request, now)
             self._federation.tell_whereabouts(tunnel, now, wall)
+        if tunnel.proves_paths:
+            self._meetings.tell_news(tunnel, before, now, wall)
 
     def take_federated(
         self,
@@ -171,6 +174,7 @@ class Infos:
     ) -> None:
         tunnel.seen_at = now
         tunnel.instance = body.instance
+        tunnel.proves_paths = body.proves_paths
         self._tunnels.receive_under(tunnel, body.receiving, body.pending)
         self._tunnels.move(tunnel, address, federated)
 
@@ -189,7 +193,8 @@ class Infos:
             and tunnel.public.host == peer.public.host
             and now >= max(tunnel.settles_at, peer.settles_at)
         )
-        body = AnswerBody(address, encode_local(previous), same)
+        proves = tunnel.proves_paths and peer.proves_paths
+        body = AnswerBody(address, encode_local(previous), same, proves)
         self._outbox.answer(client, body, now, wall)
 
     def _hand_out(self, body: InfoBody, client: Client, now: float, wall: float) -> None:

@@ -33,7 +33,13 @@ class Places(NamedTuple):
 
 
 def meeting_places(tunnel: Tunnel, peer: Tunnel) -> Places | None:
-    """Where these ends reach each other; ``None`` if they have to be relayed (section 4.4.7)."""
+    """Where these ends may reach each other; ``None`` if they have to be relayed (section 4.4.7).
+
+    Two that prove paths lose nothing by a try, so nothing is judged for them.
+    """
+    if tunnel.proves_paths and peer.proves_paths:
+        own, other = tunnel.seen, peer.seen
+        return None if own is None or other is None else Places(own, other)
     own, other = tunnel.public, peer.public
     if own is None or other is None or own.host == other.host:
         return None
@@ -69,21 +75,30 @@ class Meetings:
 
         Raises what sending raises, where all is done but the sending.
         """
-        peer = self.peer(tunnel)
-        before = None if peer is None else meeting_places(tunnel, peer)
+        before = self.places(tunnel)
         tunnel.public, tunnel.reachable = public, reachable
-        if peer is None:
+        self.tell_news(tunnel, before, now, wall)
+
+    def places(self, tunnel: Tunnel) -> Places | None:
+        """Where the ends of a tunnel may reach each other, by what is known now."""
+        peer = self.peer(tunnel)
+        return None if peer is None else meeting_places(tunnel, peer)
+
+    def tell_news(self, tunnel: Tunnel, before: Places | None, now: float, wall: float) -> None:
+        """Tell both ends, if they may meet elsewhere than ``before``. Raises as :meth:`found`."""
+        peer, places = self.peer(tunnel), self.places(tunnel)
+        if peer is None or places is None or places == before:
             return
-        places = meeting_places(tunnel, peer)
-        if places is None or places == before or now < max(tunnel.tell_at, peer.tell_at):
+        if now < max(tunnel.tell_at, peer.tell_at):
             return
         tunnel.tell_at = peer.tell_at = now + TELL_S
-        self._tell(tunnel, places.of_peer, now, wall)
-        self._tell(peer, places.of_end, now, wall)
+        self._tell(tunnel, peer, places.of_peer, now, wall)
+        self._tell(peer, tunnel, places.of_end, now, wall)
         if peer.federated and not tunnel.federated:
             self._federation.tell_whereabouts(tunnel, now, wall)
 
-    def _tell(self, tunnel: Tunnel, peer: Address, now: float, wall: float) -> None:
+    def _tell(self, tunnel: Tunnel, other: Tunnel, peer: Address, now: float, wall: float) -> None:
         if not tunnel.federated:
-            body = AnswerBody(peer, encode_local(tunnel.route.destination))
+            local, proves = encode_local(tunnel.route.destination), tunnel.proves_paths
+            body = AnswerBody(peer, local, peer_proves_paths=proves and other.proves_paths)
             self._outbox.answer(self._requests.client(tunnel), body, now, wall)

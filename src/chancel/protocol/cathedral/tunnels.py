@@ -62,7 +62,8 @@ def flocks_of(key: bytes) -> Flocks:
 
 class Tunnel:
     """One end. ``public`` is the address that everybody sees it at, and ``reachable`` whether that
-    is so; ``provisional`` is an SPI that its peer uses and it has not reported yet. Times are those
+    is so; ``proves_paths`` is whether it may be told of addresses that may not lead to its peer;
+    ``provisional`` is an SPI that its peer uses and it has not reported yet. Times are those
     from which on something may be done (again).
     """
 
@@ -74,6 +75,7 @@ class Tunnel:
         "key",
         "nat_freshness",
         "pending",
+        "proves_paths",
         "provisional",
         "public",
         "reachable",
@@ -102,6 +104,7 @@ class Tunnel:
         self.tell_at = now
         self.public: Address | None = None
         self.reachable = False
+        self.proves_paths = False
         self.freshness = Freshness()
         self.nat_freshness: Freshness | None = None
 
@@ -128,6 +131,11 @@ class Tunnel:
     def federated(self) -> bool:
         """Whether the client is at another cathedral, which is where the route leads."""
         return self.route.federated
+
+    @property
+    def seen(self) -> Address | None:
+        """Where it was last seen, by us or by the cathedral where its client is."""
+        return self.public if self.federated else self.route.destination
 
     def restarted(self, now: float) -> None:
         """Its device started anew: what its NAT does has to be found out again."""
