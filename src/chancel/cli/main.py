@@ -84,8 +84,8 @@ COMMANDS = {
     "lab": Entry("Two hosts joined by a bad wire; no root.", "chancel.lab.command", ("lab",)),
     "sim": Entry(
         "Simulate tunnels with faults.",
-        "chancel.sim.command",
-        ("pair", "ordeal", "suite"),
+        "chancel.sim",
+        ("command:pair", "command:ordeal", "command:suite", "nat_command:nat_matrix"),
         example="chancel sim pair --seed 7 --hours 24 --loss 0.05 --restarts",
     ),
     "demo": Entry("Watch a tunnel at work.", "chancel.cli.demo_command", ("demo",)),

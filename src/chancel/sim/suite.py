@@ -15,6 +15,7 @@ import random
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from chancel.crypto.kmac_keyed import Plain
 from chancel.crypto.suite import (
     ECDH_BYTES,
     KEM_CIPHERTEXT_BYTES,
@@ -23,6 +24,7 @@ from chancel.crypto.suite import (
     Aead,
     EcdhKeyPair,
     KemKeyPair,
+    KeyedKmac256,
 )
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
@@ -93,3 +95,6 @@ class FastSuite:
 
     def kmac256(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
         return _hash(size, size.to_bytes(8, "big"), key, data, custom)
+
+    def keyed_kmac256(self, key: Buffer, custom: bytes) -> KeyedKmac256:
+        return Plain(self.kmac256, key, custom)

@@ -16,6 +16,7 @@ class WatchedSuite:
         self._life = life
         self.random = inner.random
         self.kem_encapsulate = inner.kem_encapsulate
+        self.keyed_kmac256 = inner.keyed_kmac256
 
     def ecdh_key_pair(self) -> EcdhKeyPair:
         return self._inner.ecdh_key_pair()
