@@ -12,19 +12,28 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 CODE := src tests benchmarks fuzz
 
+# The accelerator is built where there is a cargo, once and whenever its sources change.
+CARGO := $(firstword $(shell command -v cargo) $(wildcard $(HOME)/.cargo/bin/cargo))
+BOTH := $(VENV)/.accelerator $(VENV)/.no-cargo
+ACCEL := $(if $(CARGO),$(firstword $(BOTH)),$(lastword $(BOTH)))
+
 # Kept apart from `make test`: they need root, or a reference build, or an hour.
 APART := tests/root tests/interop
 
-export SANCTUM KYRKA SANCTUM_0920 AMBRY
+export SANCTUM KYRKA SANCTUM_0920 AMBRY WIREGUARD_GO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-root interop lint docs bench bulk sim fuzz fuzz-setup lock
+.PHONY: help setup accel demo test test-root interop lint docs bench bench-full bulk sim soak fuzz fuzz-setup lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(READY) ## only the .venv; afterwards .venv/bin/chancel exists
 	@echo "ready: $(VENV)/bin/chancel"
+
+accel: $(LOCKED) ## the accelerator again (needs cargo; setup has built it, if it could)
+	@packaging/accelerator $(CURDIR)/$(PY)
+	@rm -f $(BOTH) && touch $(ACCEL)
 
 demo: $(READY) ## two devices behind NATs, two cathedrals, a tunnel that outlives them; draws out/demo.svg
 	@$(PY) -m chancel.cli.main demo
@@ -44,6 +53,12 @@ lint: $(READY) ## ruff, formatting, mypy --strict, the import floors
 	@$(PY) -m ruff format --check $(CODE) examples
 	@$(PY) -m mypy $(CODE)
 	@$(VENV)/bin/lint-imports
+	@if $(PY) -c 'import chancel_accel' 2>/dev/null && \
+	    "$(CARGO)" fmt --version >/dev/null 2>&1 && "$(CARGO)" clippy --version >/dev/null 2>&1; then \
+	    "$(CARGO)" fmt --check --manifest-path accel/Cargo.toml && \
+	    "$(CARGO)" clippy --quiet --release --locked --offline --manifest-path accel/Cargo.toml \
+	        --target-dir accel/target -- --deny warnings; \
+	else echo "make lint: accel/ is left out (it wants a built accelerator, cargo fmt and clippy)"; fi
 
 docs: $(READY) ## run the examples in the documentation, follow its links
 	@$(PY) -m pytest tests/docs $(ARGS)
@@ -51,11 +66,23 @@ docs: $(READY) ## run the examples in the documentation, follow its links
 bulk: $(READY) ## 100 MB through a tunnel over each kind of link
 	@CHANCEL_BULK_MB=100 $(PY) -m pytest tests/links -k "much or missing" $(ARGS)
 
-bench: $(READY) ## the benchmark table (ARGS="--json exchange" for one section, as JSON)
+bench: $(READY) ## all figures, 20 minutes; writes docs/benchmarks.md (ARGS="--json exchange": one section)
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-full: $(READY) ## the same with more and longer rounds, and what is mostly waiting; hours
+	@$(PY) -m benchmarks --full $(ARGS)
 
 sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day
 	@$(PY) -m chancel.cli.main sim suite $(ARGS)
+
+SOAK := CHANCEL_SOAK_LOSSY_MB=$${CHANCEL_SOAK_LOSSY_MB:-2000} CHANCEL_SOAK_MB=$${CHANCEL_SOAK_MB:-20000} \
+    CHANCEL_OVERLOAD_S=$${CHANCEL_OVERLOAD_S:-60}
+
+soak: $(READY) ## gigabytes through a tunnel, a minute of overload; CHANCEL_SOAK_MB=500 for less
+	@$(SOAK) $(PY) -m pytest -s tests/soak tests/e2e/test_overload.py $(ARGS)
+
+nat-matrix: $(READY) ## every pair of NATs, 20 simulated meetings each; writes docs/nat.md
+	@$(PY) -m chancel.cli.main sim nat-matrix -o docs/nat.md $(ARGS)
 
 fuzz: $(READY) ## look for input that breaks something (ARGS="offer --seconds 600", ARGS=campaign)
 	@$(PY) -m fuzz $(ARGS)
@@ -104,7 +131,12 @@ $(LOCKED): requirements.lock
 	    --only-binary :all: -r requirements.lock
 	@touch $(LOCKED)
 
-$(READY): $(LOCKED) pyproject.toml
+# Never a failed setup: without the accelerator everything works.
+$(ACCEL): $(LOCKED) packaging/accelerator $(wildcard accel/*.toml accel/*.lock accel/src/*)
+	@packaging/accelerator $(CURDIR)/$(PY) || true
+	@rm -f $(BOTH) && touch $(ACCEL)
+
+$(READY): $(LOCKED) pyproject.toml | $(ACCEL)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --editable .
 	@touch $(READY)

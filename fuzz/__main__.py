@@ -2,6 +2,7 @@
 
 make fuzz                                    all targets, two minutes each
 make fuzz ARGS="offer session --seconds 600"
+make fuzz ARGS=twins                         the compiled twins beside those in Python
 make fuzz ARGS="--reproduce out/fuzz/offer-0123456789ab.hex"
 make fuzz ARGS="campaign --help"             against a whole running group
 make fuzz ARGS="cathedral --help"            against a whole running cathedral
@@ -24,10 +25,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fuzz import corpus, engine_coverage, findings
+from fuzz import corpus, engine_coverage, findings, twinned
 from fuzz.targets import NAMES, load
 
 DEFAULT_SECONDS = 120.0
+ALL_TWINS = "twins"
 _END_LIMIT_S = 120.0
 """For a worker whose time is over: libFuzzer looks at the clock between two inputs."""
 
@@ -66,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
             f"atheris isn't installed: mutations without coverage{hint}"
             " (make fuzz-setup installs it)"
         )
-    outcomes = list(_run(options.targets or NAMES, engine, options.seconds, options.seed))
+    chosen = list(_present(options.targets or NAMES))
+    outcomes = list(_run(chosen, engine, options.seconds, options.seed))
     if options.keep and engine == "coverage":
         for outcome in outcomes:
             if outcome.status == 0:
@@ -93,9 +96,26 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="put what was learnt into the corpus")
     parser.add_argument("--reproduce", type=Path, metavar="FILE", help="try one finding again")
     options = parser.parse_args(arguments)
+    options.targets = [each for name in options.targets for each in _named(name)]
     if unknown := [name for name in options.targets if name not in NAMES]:
         parser.error(f"no target {', '.join(unknown)} (expected some of {', '.join(NAMES)})")
     return options
+
+
+def _named(name: str) -> list[str]:
+    """A target, or all of the twins."""
+    if name != ALL_TWINS:
+        return [name]
+    return [each for each in NAMES if each.startswith(twinned.PREFIX)]
+
+
+def _present(names: Sequence[str]) -> Iterator[str]:
+    """The targets that can run here; says which can't."""
+    for name in names:
+        if twinned.is_missing(name):
+            print(f"{name}: left out ({twinned.MISSING})")
+        else:
+            yield name
 
 
 def _reproduce(path: Path) -> int:

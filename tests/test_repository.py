@@ -19,11 +19,13 @@ THIS = Path(__file__)
 
 TARGETS = [
     "setup",
+    "accel",
     "demo",
     "test",
     "test-root",
     "lint",
     "bench",
+    "bench-full",
     "bulk",
     "interop",
     "fuzz",

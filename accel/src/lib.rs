@@ -4,8 +4,68 @@
 //! slots (shared memory), runs, descriptors. What lives here from one call to the next is cipher
 //! contexts, replay windows, buffers of a descriptor, and counters.
 
+#[cfg(feature = "cipher")]
+mod aead;
+#[cfg(feature = "vicar")]
+mod agelas;
+#[cfg(feature = "device")]
+mod device_checksum;
+#[cfg(feature = "device")]
+mod device_drops;
+#[cfg(feature = "device")]
+mod device_errors;
+#[cfg(feature = "device")]
+mod device_filling;
+#[cfg(feature = "device")]
+mod device_filter;
+#[cfg(feature = "device")]
+mod device_input;
+#[cfg(feature = "device")]
+mod device_joined;
+#[cfg(feature = "device")]
+mod device_joints;
+#[cfg(feature = "device")]
+mod device_output;
+#[cfg(feature = "device")]
+mod device_packets;
+#[cfg(feature = "device")]
+mod device_read;
+#[cfg(feature = "device")]
+mod device_train;
+#[cfg(feature = "device")]
+mod device_vnet;
+#[cfg(feature = "device")]
+mod device_write;
+#[cfg(feature = "cipher")]
+mod header;
+#[cfg(feature = "network")]
+mod mask_encapsulation;
+#[cfg(feature = "network")]
+mod mask_group;
+#[cfg(feature = "network")]
+mod mask_kmac;
+#[cfg(feature = "network")]
+mod mask_packing;
+#[cfg(feature = "network")]
+mod mask_shroud;
 mod memory;
+#[cfg(feature = "network")]
+mod net_address;
+#[cfg(feature = "network")]
+mod net_offers;
+#[cfg(feature = "network")]
+mod net_receive;
+#[cfg(feature = "network")]
+mod net_send;
+#[cfg(feature = "cipher")]
+mod open;
+#[cfg(feature = "cipher")]
+mod reasons;
 mod runs;
+#[cfg(feature = "cipher")]
+mod seal;
+#[cfg(feature = "cipher")]
+mod window;
 
 use pyo3::prelude::*;
 
@@ -13,5 +73,36 @@ use pyo3::prelude::*;
 #[pymodule]
 fn chancel_accel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    #[cfg(feature = "vicar")]
+    module.add_function(wrap_pyfunction!(agelas::agelas_crypt, module)?)?;
+    #[cfg(feature = "cipher")]
+    add_cipher(module)?;
+    #[cfg(feature = "device")]
+    add_device(module)?;
+    #[cfg(feature = "network")]
+    add_network(module)?;
     Ok(())
+}
+
+#[cfg(feature = "cipher")]
+fn add_cipher(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<aead::Aead>()?;
+    module.add_class::<window::ReplayWindow>()?;
+    module.add_function(wrap_pyfunction!(seal::seal_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(open::open_runs, module)?)
+}
+
+#[cfg(feature = "device")]
+fn add_device(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<device_read::DeviceReader>()?;
+    module.add_class::<device_write::DeviceWriter>()
+}
+
+#[cfg(feature = "network")]
+fn add_network(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<mask_encapsulation::Encapsulation>()?;
+    module.add_class::<mask_shroud::Shroud>()?;
+    module.add_function(wrap_pyfunction!(net_offers::split_offers, module)?)?;
+    module.add_function(wrap_pyfunction!(net_receive::receive_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(net_send::send_runs, module)?)
 }

@@ -37,7 +37,9 @@ impl Memory {
     /// All of it, to be written. Raises `ValueError` if it is read-only: then it is somebody else's.
     pub fn own(&mut self) -> PyResult<&mut [u8]> {
         if self.buffer.readonly() {
-            return Err(PyValueError::new_err("memory of another process is not ours to write"));
+            return Err(PyValueError::new_err(
+                "memory of another process is not ours to write",
+            ));
         }
         let (start, len) = (self.buffer.buf_ptr().cast::<u8>(), self.len());
         // SAFETY: the buffer is contiguous and held by `self`, so `start` is valid for `len` bytes
@@ -55,6 +57,20 @@ impl Memory {
         // copied is torn, which the reader treats as any other hostile input; no reference to the
         // memory is ever made.
         unsafe { std::ptr::copy_nonoverlapping(start, out.as_mut_ptr(), out.len()) };
+        Ok(())
+    }
+
+    /// Copy `len` bytes from `at` on to offset `to` of memory that is ours; raises `IndexError`
+    /// outside of either, `ValueError` where `target` isn't ours. The two may overlap.
+    pub fn copy_into(&self, at: usize, target: &mut Self, to: usize, len: usize) -> PyResult<()> {
+        let start = self.address(at, len)?;
+        let own = target.own()?;
+        let Some(out) = to.checked_add(len).and_then(|end| own.get_mut(to..end)) else {
+            return Err(PyIndexError::new_err("a packet lies outside of its slot"));
+        };
+        // SAFETY: `len` bytes lie at `start`, as `address` has checked, and in `out`. `copy` allows
+        // them to be the same. What another process writes meanwhile is torn, as in `copy_to`.
+        unsafe { std::ptr::copy(start, out.as_mut_ptr(), len) };
         Ok(())
     }
 

@@ -19,13 +19,25 @@ pub struct Run<'py> {
 }
 
 impl<'py> Run<'py> {
-    /// Take a `Run` apart. Raises `ValueError` for a run without packets or without bytes.
+    /// Take a `Run` apart. Raises `ValueError` for a run without packets or without bytes, and
+    /// `OverflowError` for a number that no token can carry: so no sum of them overflows either.
     pub fn of(run: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let (tunnel, next, packets, size, last, offset, source) = run.extract()?;
+        type Fields<'py> = (u16, u8, u16, u16, u16, u32, Bound<'py, PyAny>);
+        let (tunnel, next, packets, size, last, offset, source) = run.extract::<Fields<'py>>()?;
+        let (packets, size) = (usize::from(packets), usize::from(size));
+        let (last, offset) = (usize::from(last), offset as usize);
         if packets == 0 || last == 0 || last > size {
             return Err(PyValueError::new_err("a run without packets"));
         }
-        Ok(Self { tunnel, next, packets, size, last, offset, source })
+        Ok(Self {
+            tunnel,
+            next,
+            packets,
+            size,
+            last,
+            offset,
+            source,
+        })
     }
 
     /// Offset of the first byte behind the run.
@@ -35,7 +47,11 @@ impl<'py> Run<'py> {
 
     /// Where packet `i` begins, and how long it is.
     pub fn packet(&self, i: usize) -> (usize, usize) {
-        let size = if i + 1 == self.packets { self.last } else { self.size };
+        let size = if i + 1 == self.packets {
+            self.last
+        } else {
+            self.size
+        };
         (self.offset + i * self.size, size)
     }
 
@@ -47,7 +63,13 @@ impl<'py> Run<'py> {
             PyResult::Ok((kind.cast_into::<PyType>()?.unbind(), new.unbind()))
         })?;
         let fields = (
-            self.tunnel, self.next, self.packets, self.size, self.last, self.offset, &self.source,
+            self.tunnel,
+            self.next,
+            self.packets,
+            self.size,
+            self.last,
+            self.offset,
+            &self.source,
         );
         new.bind(py).call1((kind.bind(py), fields))
     }

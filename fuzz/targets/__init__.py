@@ -47,6 +47,14 @@ NAMES = (
     "opening",
     "coalesce",
     "filter",
+    # the same, both twins of them side by side
+    "twins_read",
+    "twins_seal",
+    "twins_send",
+    "twins_receive",
+    "twins_open",
+    "twins_write",
+    "twins_mask",
     # what the machine's own users and processes say
     "config",
     "control",

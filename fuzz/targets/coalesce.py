@@ -10,7 +10,8 @@ import os
 import socket
 from collections.abc import Iterator
 
-from chancel.daemon.hot.coalesce import DeviceWriter, write_run
+from chancel.daemon.hot.writing import device_writer
+from chancel.daemon.offloads import COALESCE, Offload
 from chancel.daemon.run import Run
 from fuzz.script import Script
 from tests.daemon.naive import ACK, PSH, TAIL, VNET, Flow, checksum, cut, fill, new_slot
@@ -33,9 +34,9 @@ MOST_BYTES = 512
 def check(data: bytes) -> None:
     script = Script(data)
     link = script.pick(_LINKS)
-    packets = [link + packet for packet in _packets(script)]
+    packets = [link + packet for packet in packets_of_run(script)]
     run = fill(_SLOT, [packet + bytes(TAIL) for packet in packets], script.number())
-    written = _written(run, uso=script.flag(), ethernet=bool(link))
+    written = _written(run, udp=script.flag(), ethernet=bool(link))
     came = [part for frame in written for part in _cut(frame, len(link))]
     assert len(came) == len(packets)
     for one, other in zip(came, packets, strict=True):
@@ -43,7 +44,7 @@ def check(data: bytes) -> None:
         assert _without_identity(one[len(link) :]) == _without_identity(other[len(link) :])
 
 
-def _packets(script: Script) -> list[bytes]:
+def packets_of_run(script: Script) -> list[bytes]:
     """A run: packets of one size but for the last; some of them not as they should be."""
     flow = script.pick(_FLOWS)
     size, sequence, identity = script.number() % 100 + 1, script.number(4), script.number(2)
@@ -67,9 +68,12 @@ def _packets(script: Script) -> list[bytes]:
     return packets
 
 
-def _written(run: Run, *, uso: bool, ethernet: bool) -> list[bytes]:
-    writer = DeviceWriter(_DEVICE.fileno(), vnet=True, uso=uso, frame_header=b"", ethernet=ethernet)
-    write_run(writer, _SLOT, run)
+def _written(run: Run, *, udp: bool, ethernet: bool) -> list[bytes]:
+    coalesce = COALESCE if udp else COALESCE & ~Offload.COALESCE_UDP
+    writer = device_writer(
+        _DEVICE.fileno(), (), vnet=True, frame_header=b"", ethernet=ethernet, coalesce=coalesce
+    )
+    writer.write_run(_SLOT, run)
     frames = []
     for _ in range(writer.writes):
         frames.append(os.read(_KERNEL.fileno(), 70_000))

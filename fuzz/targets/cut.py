@@ -12,9 +12,9 @@ import struct
 from collections.abc import Iterator
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.hot.cut import MAX_INNER_BYTES, DeviceReader, drain
-from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.cut import MAX_INNER_BYTES
 from chancel.daemon.hot.open import open_run
+from chancel.daemon.hot.reading import device_reader
 from chancel.daemon.hot.seal import Nonces, seal_run
 from chancel.daemon.run import Run, decode_runs, encode_runs
 from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
@@ -48,21 +48,18 @@ def check(data: bytes) -> None:
     script = Script(data)
     ethernet, skipped = script.pick(((False, 0), (False, 14), (True, 0)))
     given = [
-        _frame(script, skipped, ethernet=ethernet) for _ in range(script.number() % _MOST_READS + 1)
+        frame(script, skipped, ethernet=ethernet) for _ in range(script.number() % _MOST_READS + 1)
     ]
     for vnet, packet in given:
         _KERNEL.send(vnet + bytes(skipped) + packet)
-    reader = DeviceReader(
+    reader = device_reader(
         _DEVICE.fileno(), vnet=True, frame_header_bytes=skipped, ethernet=ethernet
     )
     came: list[bytes] = []
     for _ in range(_MOST_BATCHES):
-        filling = Filling()
-        filling.begin(_PLAIN)
-        empty = drain(reader, filling, 0)
-        runs = filling.finish()
+        runs = reader.fill(_PLAIN, 0)
         came += _judge(runs)
-        if empty and reader.rest is None:
+        if not runs and not reader.rest:
             break
     else:
         raise AssertionError("the device is never empty")
@@ -124,7 +121,7 @@ def _judge(runs: list[Run]) -> list[bytes]:
     return [each[:-TAIL] for each in packets]
 
 
-def _frame(script: Script, skipped: int, *, ethernet: bool) -> tuple[bytes, bytes]:
+def frame(script: Script, skipped: int, *, ethernet: bool) -> tuple[bytes, bytes]:
     """What one read gives: mostly a train that makes sense but for some bytes."""
     flow = script.pick(_FLOWS)
     link = b""

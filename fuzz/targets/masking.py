@@ -9,14 +9,12 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from chancel.daemon.hot.masking import unwrap_run, wrap_run
+from chancel.daemon.hot.masking import RunEncapsulation, RunShroud, unwrap_runs, wrap_runs
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run, decode_runs, encode_runs
 from chancel.errors import RemoteProtocolError
-from chancel.protocol.encapsulation import Encapsulation
 from chancel.protocol.masking import Mask
-from chancel.protocol.shroud import Shroud
 from chancel.sim.suite import FastSuite
 from chancel.wire.drop import Drop
 from fuzz.script import Script
@@ -36,7 +34,7 @@ MOST_BYTES = 512
 def check(data: bytes) -> None:
     script = Script(data)
     suite = FastSuite(random.Random(1))
-    masks: tuple[Mask, ...] = (Shroud(_KEY, suite), Encapsulation(_KEY, suite))
+    masks: tuple[Mask, ...] = (RunShroud(_KEY, suite), RunEncapsulation(_KEY, suite))
     mask = script.pick(masks)
     runs: list[Run] = []
     slot, plain, at = new_slot(64 * 1024), [], 0
@@ -49,7 +47,9 @@ def check(data: bytes) -> None:
         plain += packets
         at = run.end
     limit = script.pick(_LIMITS)
-    wrapped = _packed(runs, lambda run, packing: wrap_run(mask, slot.memory, run, limit, packing))
+    wrapped = _packed(
+        runs, lambda run, packing: wrap_runs(mask, slot.memory, [run], limit, packing)
+    )
     masked = _laid_out(wrapped)
     assert len(masked) == len(plain)
     drops: list[Drop] = []
@@ -58,7 +58,7 @@ def check(data: bytes) -> None:
         memory = batch.slot.memory
 
         def unwrap(run: Run, packing: Packing, memory: memoryview = memory) -> None:
-            unwrap_run(mask, memory, run, packing, drops.append)
+            unwrap_runs(mask, memory, [run], packing, drops.append)
 
         came += _laid_out(_packed(batch.runs, unwrap))
     expected, reasons = _one_by_one(mask, masked)

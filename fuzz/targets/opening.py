@@ -20,11 +20,11 @@ from fuzz.script import Script
 from tests.daemon.naive import fill, new_slot, packets_of
 
 _SUITE = SystemSuite()
-_KEYS = tuple(
+KEYS = tuple(
     InstallReceiveKey(Spi(spi), Salt(bytes((spi,)) * 4), SessionKey(bytes((key,)) * 32))
     for spi, key in ((1, 1), (2, 2), (2, 3), (4, 4))
 )
-_AEADS = tuple(_SUITE.aead(each.key) for each in _KEYS)
+_AEADS = tuple(_SUITE.aead(each.key) for each in KEYS)
 _SOURCE, _TARGET = new_slot(64 * 1024), new_slot(64 * 1024)
 _NONCES = Nonces()
 _SOURCE_ADDRESS = bytes(18)
@@ -38,7 +38,7 @@ def check(data: bytes) -> None:
     now, number = 0.0, 1
     while script.more():
         if script.flag():
-            command = script.pick(_KEYS)
+            command = script.pick(KEYS)
             fast.execute(command, now)
             slow.execute(command, now)
         now += script.number() / 4
@@ -46,7 +46,7 @@ def check(data: bytes) -> None:
         packets = []
         for _ in range(script.number() % _MOST_PACKETS + 1):
             number = max(1, number + script.number() - script.pick((0, 0, 1, 100)))
-            packets.append(_packet(script, number, size))
+            packets.append(datagram(script, number, size))
         packets[-1] = packets[-1][: max(1, len(packets[-1]) - script.number() % 60)]
         _compare(fast, slow, packets, now)
 
@@ -73,10 +73,10 @@ def _compare(fast: Opener, slow: Opener, packets: list[bytes], now: float) -> No
     assert fast.report() == slow.report()
 
 
-def _packet(script: Script, number: int, size: int) -> bytes:
+def datagram(script: Script, number: int, size: int) -> bytes:
     """One datagram: authentic under one of the keys, then perhaps changed."""
-    which = script.number() % len(_KEYS)
-    key, aead = _KEYS[which], _AEADS[which]
+    which = script.number() % len(KEYS)
+    key, aead = KEYS[which], _AEADS[which]
     flocks = FlockId(script.pick((0, 0, 0, 7)))
     header = CURRENT.encode(TrafficHeader(key.spi, number & (1 << 64) - 1, flocks))
     tail = script.pick((b"\0\0", b"\0\0", b"\0\xfc", b"\0\1", b"\1\0"))

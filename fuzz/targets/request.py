@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from chancel.daemon.accelerator import Accelerator
 from chancel.daemon.config_types import Mode, TunnelConfig
 from chancel.daemon.group import MAX_INBOX, Child, GroupBroken
 from chancel.daemon.guardian import Guardian
 from chancel.daemon.link import MAX_MESSAGE_BYTES, MessageLink
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.topology import of
 from chancel.errors import LocalProtocolError
 from fuzz.script import Script
@@ -65,7 +66,7 @@ class _Guardian(Guardian):
     """A guardian that makes no tunnels."""
 
     def __init__(self, group: Any, signals: socket.socket, plan: Any) -> None:
-        super().__init__(group, Path("nowhere"), signals, plan, None)
+        super().__init__(group, Path("nowhere"), signals, plan, None, Accelerator.OFF)
 
     def _add_late(self, config: TunnelConfig) -> NoReturn:
         raise LocalProtocolError(f"not here: {config.instance}")

@@ -13,7 +13,7 @@ from chancel.cathedrald import guardian
 from chancel.cathedrald.config import ServerConfig
 from chancel.daemon import ctl, linux
 from chancel.daemon.child import Make
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 from tests.daemon.running import LIMIT_S, alive, print_to
 
 Makers = dict[str, Make]

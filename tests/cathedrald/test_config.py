@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chancel.cathedrald import config
+from chancel.daemon.offloads import NONE, OF_SOCKET, Offload
 from chancel.errors import ConfigError
 from chancel.wire.types import Address
 from tests.cathedrald.parish import LOCAL, Parish
@@ -45,8 +46,11 @@ def test_what_a_file_says(parish: Parish) -> None:
 def test_defaults(parish: Parish) -> None:
     found = parish.config()
     assert (found.announced, found.nat_local, found.mtu) == (LOCAL, None, 1422)
-    assert (found.p2p_sync, found.shroud, found.tfc, found.offload) == (False, False, False, True)
+    assert (found.p2p_sync, found.shroud, found.tfc) == (False, False, False)
+    assert found.offloads == OF_SOCKET
     assert parish.config("shroud yes").mtu == 1373
+    assert parish.config("offload off").offloads == NONE
+    assert parish.config("offload off gro").offloads == Offload.GSO
 
 
 def test_an_instance_may_be_longer_than_a_device(parish: Parish) -> None:
@@ -74,6 +78,11 @@ def test_an_instance_may_be_longer_than_a_device(parish: Parish) -> None:
         ("cathedral_p2p_sync on", "cathedral_p2p_sync: 'on' is unknown (expected yes or no)"),
         ("secretdir /", "secretdir: already set on line 5 (expected once)"),
         ("settings /", "settings: already set on line 6 (expected once)"),
+        (
+            "offload off tso",
+            "offload: 'tso' is no offload (expected on or off, then any of gso, gro",
+        ),
+        ("accelerator off", "accelerator: has no meaning for a cathedral"),
         ("run nave as root", "run: process 'nave' is unknown"),
         ("tfc", None),
     ],

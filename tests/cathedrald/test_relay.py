@@ -118,7 +118,7 @@ class Scene:
 
     def __init__(self, *, gso: bool = True, shroud: bool = False) -> None:
         self.brain = Brain()
-        self.main = open_udp(ANY_PORT, offload=True)
+        self.main = open_udp(ANY_PORT)
         assert self.main.gso, "every kernel that is tested on has it"
         assert self.main.gro, "likewise"
         main = self.main.socket

@@ -18,7 +18,8 @@ from chancel.cathedrald.news import CathedralSettings
 from chancel.daemon import linux, sandbox, sandbox_filter
 from chancel.daemon.group import GroupBroken
 from chancel.daemon.process import Process
-from chancel.daemon.sandbox import Plan, Sandbox
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.topology import Wiring
 from tests.cathedrald.parish import FLOCK, LOCAL, SETTINGS, Client, Parish, traffic
 from tests.cathedrald.running import DUTIES, RunningCathedral

@@ -45,7 +45,7 @@ ABOUT = {
     "descr": "by-the-sea",
     "local": str(LOCAL),
     "nat_local": "127.0.0.1:4501",
-    "offloads": {"udp_gso": True, "udp_gro": True},
+    "offloads": {"gso": "on", "gro": "on"},
 }
 
 
@@ -273,7 +273,7 @@ def test_running(in_network: InNetwork, parish: Parish) -> None:
         running = RunningCathedral(parish.config(), parish.folder)
         found = running.cathedral()
         assert found["settings"]["flocks"] == 2
-        assert found["offloads"] == {"udp_gso": True, "udp_gro": True}
+        assert found["offloads"] == {"gso": "on", "gro": "on"}
         assert running.stop() == 0
 
     in_network(test)

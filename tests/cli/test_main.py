@@ -15,7 +15,7 @@ import pytest
 from chancel import __version__
 from chancel.cli.main import COMMANDS, LATER, main
 from chancel.daemon.job import Job
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 
 PROGRAM = "chancel.cli.main"
 

@@ -40,7 +40,8 @@ def test_a_tunnel_that_is_up() -> None:
         "7 s ago",
         "agrees with the peer's",
         "12 bad-tag, 3 duplicate",
-        "tun_tso on, udp_gso off",
+        "on: checksum, tso, coalesce_tcp4, gro; refused: uso; broken: coalesce_tcp6, gso;",
+        "off: coalesce_udp",
         "192.168.201.2:2333 (learned) for 5 min 2 s",
     ):
         assert line in text
@@ -56,6 +57,7 @@ def test_a_tunnel_that_is_pending() -> None:
         "43 s behind the peer's",
         "1300 (fixed)",
         "none yet",
+        "on: none; off: checksum, tso, uso, coalesce, gso, gro",
         "running: no keys",
         "no key",
         "never",
@@ -66,10 +68,12 @@ def test_a_tunnel_that_is_pending() -> None:
 def test_what_the_tunnels_of_a_group_share() -> None:
     group = RECORDED["group"]
     text = drawn({"tunnels": [UP], "groups": [group]})
-    assert "group 4321: sandbox on, Landlock version 6; wake-ups per hour:" in text
+    assert "group 4321: sandbox on, Landlock version 6, accelerator on; wake-ups per hour:" in text
     assert "wake-ups per hour: bless 240, control 12" in text
-    bare = group | {"sandbox": "off", "landlock": 0}
-    assert "sandbox off, no Landlock;" in drawn({"tunnels": [UP], "groups": [bare]})
+    bare = group | {"sandbox": "off", "landlock": 0, "accelerator": "not installed"}
+    assert "sandbox off, no Landlock, accelerator not installed;" in drawn(
+        {"tunnels": [UP], "groups": [bare]}
+    )
 
 
 def test_two_tunnels_are_two_panels_and_many_are_a_table() -> None:

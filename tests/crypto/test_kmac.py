@@ -92,7 +92,7 @@ def test_a_short_key_needs_openssl() -> None:
 
 
 def test_without_openssl_pycryptodome_steps_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kmac, "_LIBRARIES", ("libno-such-thing.so.0", "libc.so.6"))
+    monkeypatch.setattr(kmac, "LIBRARIES", ("libno-such-thing.so.0", "libc.so.6"))
     kmac.openssl.cache_clear()
     kmac.load.cache_clear()
     try:

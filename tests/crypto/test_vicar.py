@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,18 @@ VECTORS: dict[str, Any] = json.loads(
 )
 FILES: list[dict[str, Any]] = VECTORS["vicar_files"]
 needs_accelerator = pytest.mark.skipif(
-    agelas.compiled() is None, reason="needs cargo: `make setup` builds chancel_accel where it is found"
+    agelas.compiled() is None, reason="needs cargo: `make setup` builds chancel_accel"
 )
 
 
 @pytest.fixture(params=["python", "compiled"])
-def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Either way of turning the stream."""
     if request.param == "python":
         monkeypatch.setattr(agelas, "compiled", lambda: None)
     elif agelas.compiled() is None:
         pytest.skip("needs cargo: `make setup` builds chancel_accel where it is found")
-    return request.param
+    return str(request.param)
 
 
 def sha256(data: bytes | bytearray) -> str:

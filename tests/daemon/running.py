@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chancel.daemon import config, ctl, guardian, linux
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 
 LIMIT_S = 60.0
 """Machines that run tests may pause for many seconds."""

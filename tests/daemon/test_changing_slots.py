@@ -13,22 +13,19 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.config_types import Mode
 from chancel.daemon.duties.bless import Bless
 from chancel.daemon.duties.confess import Confess
 from chancel.daemon.duties.heaven_tx import HeavenTx
 from chancel.daemon.duties.purgatory_tx import PurgatoryTx
-from chancel.daemon.lane import Batch, LaneReader, LaneWriter
-from chancel.daemon.process import Process
-from chancel.daemon.run import Run, pack_address
+from chancel.daemon.lane import LaneWriter
+from chancel.daemon.run import pack_address
 from chancel.daemon.settings import TunnelSettings
-from chancel.daemon.topology import Wiring, of
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
 from chancel.protocol.opening import Opener
@@ -36,7 +33,7 @@ from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_INNER
 from chancel.wire.types import NO_FLOCKS, Address, Salt, SessionKey, Spi
-from tests.daemon import wirings
+from tests.daemon.benches import Bench, put, taken
 from tests.daemon.naive import TAIL, Flow
 
 SUITE = SystemSuite()
@@ -61,43 +58,6 @@ EXPECTED = {
 """How a damaged datagram is refused."""
 
 Scribble = Callable[[random.Random, memoryview], None]
-
-
-class Bench:
-    """The wiring of a group of which one duty is real, and its neighbours are the test."""
-
-    def __init__(self, duty: str) -> None:
-        self._wiring = wiring = Wiring.make(of(Mode.TUNNEL))
-        self._mapped = wiring.memories(duty)
-        # An end closes the memory that it has mapped, as the other one would in its own process.
-        self._lanes = {
-            name: lane._replace(memory=os.dup(lane.memory)) for name, lane in wiring.lanes.items()
-        }
-        self.process = Process(duty, wiring)
-
-    def close(self) -> None:
-        for lane in self._lanes.values():
-            os.close(lane.memory)
-        wirings.close(self._wiring, self._mapped)
-
-    def writer(self, lane: str) -> LaneWriter:
-        return LaneWriter(self._lanes[lane])
-
-    def reader(self, lane: str) -> LaneReader:
-        return LaneReader(self._lanes[lane])
-
-
-@pytest.fixture
-def bench_of() -> Iterator[Callable[[str], Bench]]:
-    """Make the bench of a duty."""
-    with ExitStack() as benches:
-
-        def make(duty: str) -> Bench:
-            bench = Bench(duty)
-            benches.callback(bench.close)
-            return bench
-
-        yield make
 
 
 @contextmanager
@@ -129,33 +89,7 @@ def packet(number: int) -> bytes:
     return Flow(protocol=17, source=ALLOWED).packet(bytes((number,)) * PAYLOAD)
 
 
-def put(writer: LaneWriter, packets: list[bytes], source: bytes = bytes(18)) -> None:
-    """Hand a batch of one run over."""
-    memory = writer.wait_slot()[1]
-    data = b"".join(packets)
-    memory[: len(data)] = data
-    size = len(packets[0])
-    writer.send([Run(0, NEXT_INNER, len(packets), size, size, 0, source)])
-
-
-def taken(reader: LaneReader) -> list[bytes]:
-    """The packets of the next batch, if there is one."""
-    batch = reader.receive()
-    if batch is None:
-        return []
-    packets = packets_of(batch)
-    reader.release(batch)
-    return packets
-
-
-def packets_of(batch: Batch) -> list[bytes]:
-    return [
-        bytes(batch.memory[at : at + (run.last if at + run.last == run.end else run.size)])
-        for run in batch.runs
-        for at in range(run.offset, run.offset + run.packets * run.size, run.size)
-    ]
-
-
+@pytest.mark.usefixtures("twin")
 def test_bless_seals_something_under_each_number_once(bench_of: Callable[[str], Bench]) -> None:
     bench = bench_of("bless")
     writer, reader = bench.writer("bless"), bench.reader("purgatory")
@@ -175,6 +109,7 @@ def test_bless_seals_something_under_each_number_once(bench_of: Callable[[str], 
     assert numbers == list(range(1, BATCHES * PACKETS + 1))
 
 
+@pytest.mark.usefixtures("twin")
 def test_confess_lets_nothing_out_that_was_not_sealed(bench_of: Callable[[str], Bench]) -> None:
     bench = bench_of("confess")
     writer, reader = bench.writer("confess"), bench.reader("heaven")
@@ -253,6 +188,7 @@ def test_purgatory_tx_sends_as_many_and_as_large_as_it_was_told(
     assert duty._tunnels[0].sender.datagrams == BATCHES * PACKETS
 
 
+@pytest.mark.usefixtures("twin")
 def test_what_bless_made_of_it_opens_or_is_refused(bench_of: Callable[[str], Bench]) -> None:
     """Whatever comes of a packet that changes while it is sealed, its receiver can live with it."""
     bench = bench_of("bless")

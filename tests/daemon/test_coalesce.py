@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from chancel.daemon.hot.coalesce import DeviceWriter, write_run
+from chancel.daemon.hot.writing import DeviceWriter, Writer, device_writer, offloads_of
+from chancel.daemon.offloads import COALESCE, Offload
 from chancel.wire.drop import Drop
 from tests.daemon.naive import (
     ACK,
@@ -32,6 +34,9 @@ from tests.daemon.naive import (
     new_slot,
     train,
 )
+
+pytestmark = pytest.mark.usefixtures("twin")
+"""Everything here holds for the hot functions in Python, and for their compiled twins."""
 
 ETHERNET = bytes(range(14))
 
@@ -56,14 +61,18 @@ def written(theirs: socket.socket) -> list[bytes]:
 
 
 def join(
-    packets: list[bytes], *, uso: bool = True, vnet: bool = True, ethernet: bytes = b""
-) -> tuple[list[bytes], DeviceWriter]:
+    packets: list[bytes],
+    *,
+    coalesce: Offload = COALESCE,
+    vnet: bool = True,
+    ethernet: bytes = b"",
+) -> tuple[list[bytes], Writer]:
     """Write packets of one size (the last may be shorter) as a run; returns the frames."""
     slot = new_slot()
     run = fill(slot, [packet + bytes(TAIL) for packet in packets], 5)
     with device() as (fd, theirs):
-        writer = DeviceWriter(fd, vnet=vnet, uso=uso, frame_header=ethernet)
-        write_run(writer, slot, run)
+        writer = device_writer(fd, (), vnet=vnet, frame_header=ethernet, coalesce=coalesce)
+        writer.write_run(slot, run)
         frames = written(theirs)
     assert writer.packets == len(packets)
     prefix = (VNET.size if vnet else 0) + len(ethernet)
@@ -136,9 +145,11 @@ def test_a_train_is_written_at_once_and_cut_alike(
 
 def test_without_offload_each_packet_is_written_alone() -> None:
     packets = train(Flow(), 5, 100, 50)
-    assert join(packets, vnet=False, uso=False)[0] == packets
+    assert join(packets, vnet=False)[0] == packets
     packets = train(Flow(protocol=UDP), 5, 100, 50)
-    assert join(packets, uso=False)[0] == [NO_VNET + packet for packet in packets]
+    assert join(packets, coalesce=COALESCE & ~Offload.COALESCE_UDP)[0] == [
+        NO_VNET + packet for packet in packets
+    ]
 
 
 PLACES = {
@@ -295,15 +306,42 @@ def test_a_device_that_refuses_a_kind_of_train_gets_the_packets_one_by_one(
 
     monkeypatch.setattr(os, "writev", writev)
     slot = new_slot()
-    writer = DeviceWriter(-1, vnet=True, uso=True, frame_header=b"")
+    writer = DeviceWriter(-1, (), vnet=True, frame_header=b"")
     packets = train(Flow(protocol=UDP), 5, 100, 50)
     run = fill(slot, [packet + bytes(TAIL) for packet in packets])
     for _ in range(2):
-        write_run(writer, slot, run)
+        writer.write_run(slot, run)
     assert frames == [NO_VNET + packet for packet in packets] * 2
     assert writer.writes == 11, "refused once, not tried again"
     assert writer.packets == 10
     assert not writer.drops
+
+
+def test_a_device_that_refuses_everything_is_asked_for_no_train_again() -> None:
+    """An epoll descriptor can be written to as little as a device can that knows no trains."""
+    slot = new_slot()
+    with select.epoll() as refusing:
+        writer = device_writer(refusing.fileno(), (), vnet=True, frame_header=b"")
+        run = fill(slot, [packet + bytes(TAIL) for packet in train(Flow(), 5, 100, 50)])
+        for _ in range(2):
+            writer.write_run(slot, run)
+    assert offloads_of(writer.joins) == COALESCE & ~Offload.COALESCE_TCP4
+    assert writer.writes == 11, "refused once, not tried again"
+    assert writer.drops == {Drop.DEVICE_WRITE_FAILED: 10}
+    assert (writer.packets, writer.bytes) == (0, 0)
+
+
+def test_a_frame_too_long_for_the_device_is_counted() -> None:
+    slot = new_slot()
+    with device() as (fd, theirs):
+        with socket.socket(fileno=os.dup(fd)) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        writer = device_writer(fd, (), vnet=True, frame_header=b"")
+        writer.write_run(slot, fill(slot, [p + bytes(TAIL) for p in train(Flow(), 40, 500, 9)]))
+        writer.write_run(slot, fill(slot, [Flow().packet(b"fits") + bytes(TAIL)]))
+        assert written(theirs) == [NO_VNET + Flow().packet(b"fits")]
+    assert writer.drops == {Drop.DEVICE_WRITE_FAILED: 40}
+    assert (writer.packets, writer.writes) == (1, 2)
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOBUFS, errno.EMSGSIZE, errno.ENETDOWN])
@@ -315,8 +353,8 @@ def test_writes_that_fail_in_passing_are_counted(
 
     monkeypatch.setattr(os, "writev", writev)
     slot = new_slot()
-    writer = DeviceWriter(-1, vnet=True, uso=True, frame_header=b"")
-    write_run(writer, slot, fill(slot, [packet + bytes(TAIL) for packet in train(Flow(), 5, 9, 9)]))
+    writer = DeviceWriter(-1, (), vnet=True, frame_header=b"")
+    writer.write_run(slot, fill(slot, [packet + bytes(TAIL) for packet in train(Flow(), 5, 9, 9)]))
     assert writer.drops == {Drop.DEVICE_WRITE_FAILED: 5}
     assert (writer.packets, writer.bytes) == (0, 0)
 
@@ -329,14 +367,14 @@ def test_a_plain_packet_that_the_device_refuses_is_counted(
 
     monkeypatch.setattr(os, "writev", writev)
     slot = new_slot()
-    writer = DeviceWriter(-1, vnet=True, uso=True, frame_header=b"")
-    write_run(writer, slot, fill(slot, [b"nonsense" + bytes(TAIL)] * 3))
+    writer = DeviceWriter(-1, (), vnet=True, frame_header=b"")
+    writer.write_run(slot, fill(slot, [b"nonsense" + bytes(TAIL)] * 3))
     assert writer.drops == {Drop.DEVICE_WRITE_FAILED: 3}
 
 
 def test_a_closed_device_is_not_passed_over() -> None:
     slot = new_slot()
     with device() as (fd, _):
-        writer = DeviceWriter(fd, vnet=True, uso=True, frame_header=b"")
+        writer = device_writer(fd, (), vnet=True, frame_header=b"")
     with pytest.raises(OSError, match="Bad file descriptor"):
-        write_run(writer, slot, fill(slot, [bytes(40)]))
+        writer.write_run(slot, fill(slot, [bytes(40)]))

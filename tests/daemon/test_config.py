@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from chancel.daemon.config import ControlSocket, TunnelConfig, load, load_descriptor, parse
 from chancel.daemon.config_directives import ALL_PROCESSES
 from chancel.daemon.config_types import Mode, ProfileName
+from chancel.daemon.offloads import ALL, NONE
 from chancel.errors import ConfigError
 from chancel.wire.types import NO_FLOCKS, Address
 
@@ -91,7 +92,7 @@ class TestWhatAFileSays:
             control=ControlSocket(Path("/tmp/hymn-01-02.control"), "root"),
             pidfile=Path("/var/run/hymn/hymn-01-02.pid"),
             flocks=NO_FLOCKS,
-            offload=True,
+            offloads=ALL,
         )
         assert config.lines["peer"] == 9
         assert config.lines["run bless"] == 24
@@ -162,7 +163,7 @@ class TestWhatAFileSays:
 
     def test_values_that_ask_for_nothing_are_accepted(self, minimal: str) -> None:
         text = "mode tunnel\nmode default\ntap no\ntfc off\nshroud no\noffload off\n"
-        assert parse(text + minimal, "t.conf").offload is False
+        assert parse(text + minimal, "t.conf").offloads == NONE
 
     def test_every_process_of_the_reference_may_have_a_user(self, minimal: str) -> None:
         lines = "".join(f"run {process} as root\n" for process in ALL_PROCESSES)
@@ -190,6 +191,13 @@ FAMILIES = [
     ("bridge br/0", "'br/0' is no interface name (expected at most 15 characters)"),
     ("bridge a\nbridge a", "t.conf:2: bridge: already set on line 1 (expected once)"),
     ("offload no", "t.conf:1: offload: 'no' is unknown (expected on or off)"),
+    ("offload gso off", "t.conf:1: offload: 'gso' is unknown (expected on or off)"),
+    (
+        "offload off gso lro",
+        "t.conf:1: offload: 'lro' is no offload (expected on or off, then any of checksum, tso,"
+        " uso, coalesce, gso, gro)",
+    ),
+    ("accelerator yes", "t.conf:1: accelerator: 'yes' is unknown (expected on or off)"),
     # names
     (
         "instance a_b",

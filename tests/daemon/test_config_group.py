@@ -61,6 +61,18 @@ def test_ports_chosen_by_the_system_never_clash(make: Make) -> None:
             " (expected one user, or a group of its own)",
         ),
         (
+            "accelerator off",
+            "accelerator on",
+            "2.conf:4: accelerator: on here and off in 1.conf:4"
+            " (expected one word, or a group of its own)",
+        ),
+        (
+            "descr silent",
+            "accelerator off",
+            "2.conf:4: accelerator: off here and on in 1.conf"
+            " (expected one word, or a group of its own)",
+        ),
+        (
             "local 192.0.2.1:5",
             "local 192.0.2.1:5",
             "2.conf:4: local: 192.0.2.1:5 is taken by 192.0.2.1:5 of 1.conf:4"

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chancel.daemon.hot.cut import DeviceReader, drain
-from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.reading import Reader, device_reader
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS
 from chancel.wire.drop import Drop
 from tests.daemon.naive import (
@@ -32,6 +31,9 @@ from tests.daemon.naive import (
     packets_of,
 )
 
+pytestmark = pytest.mark.usefixtures("twin")
+"""Everything here holds for the hot functions in Python, and for their compiled twins."""
+
 ETHERNET = bytes(range(14))
 
 Frame = tuple[bytes, bytes]
@@ -48,15 +50,12 @@ def device() -> Iterator[tuple[int, int]]:
         yield ours.fileno(), theirs.fileno()
 
 
-def read_all(reader: DeviceReader) -> list[bytes]:
+def read_all(reader: Reader) -> list[bytes]:
     """Drain the device, a new slot at a time; returns the packets without their tails."""
     packets: list[bytes] = []
-    filling = Filling()
     for _ in range(100):
         slot = new_slot()
-        filling.begin(slot)
-        empty = drain(reader, filling, 7)
-        runs = filling.finish()
+        runs = reader.fill(slot, 7)
         assert len(runs) <= MAX_RUNS
         assert all(run.packets <= MAX_RUN_PACKETS for run in runs)
         assert all((run.tunnel, run.next) == (7, 0) for run in runs)
@@ -64,8 +63,8 @@ def read_all(reader: DeviceReader) -> list[bytes]:
         # Sealed, the packets must fit a slot of the same size, each run aligned to 16 bytes.
         assert sum(run.packets * (run.size + 48) + 15 for run in runs) <= len(slot.memory)
         packets += packets_of(slot, runs)
-        if empty:
-            assert reader.rest is None
+        if not runs:
+            assert not reader.rest
             assert all(packet[-TAIL:] == bytes(TAIL) for packet in packets)
             return [packet[:-TAIL] for packet in packets]
     raise AssertionError("the device never ran empty")
@@ -73,9 +72,9 @@ def read_all(reader: DeviceReader) -> list[bytes]:
 
 def read_back(
     frames: list[Frame], *, vnet: bool = True, ethernet: bytes = b""
-) -> tuple[list[bytes], DeviceReader]:
+) -> tuple[list[bytes], Reader]:
     with device() as (write, read):
-        reader = DeviceReader(read, vnet=vnet, frame_header_bytes=len(ethernet))
+        reader = device_reader(read, vnet=vnet, frame_header_bytes=len(ethernet))
         for header, packet in frames:
             os.write(write, header + ethernet + packet)
         return read_all(reader), reader

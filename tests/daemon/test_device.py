@@ -15,9 +15,10 @@ from chancel.daemon import device, device_packet, device_tun, linux, netconf
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
+from chancel.daemon.offloads import ALL, NONE, Offload
 from tests.daemon.network import InNetwork
 
-Open = Callable[[bool], Device]
+Open = Callable[..., Device]
 
 NAME = "dmA"
 TUNNEL = IPv4Interface("10.77.0.1/30")
@@ -25,12 +26,12 @@ PEER = "10.77.0.2"
 UDP_SEGMENT = 103
 
 
-def open_tun(offload: bool) -> Device:
-    return device_tun.attach(device_tun.open_clone_device(), NAME, offload=offload)
+def open_tun(wanted: Offload = ALL) -> Device:
+    return device_tun.attach(device_tun.open_clone_device(), NAME, wanted=wanted)
 
 
-def open_packet(offload: bool) -> Device:
-    return device_packet.open_packet_device(NAME, offload=offload)
+def open_packet(wanted: Offload = ALL) -> Device:
+    return device_packet.open_packet_device(NAME, wanted=wanted)
 
 
 @pytest.fixture(params=[open_tun, open_packet], ids=["tun", "packet"])
@@ -73,11 +74,11 @@ def answer(packet: bytes) -> bytes:
     return bytes(header) + packet[22:24] + packet[20:22] + packet[24:26] + bytes(2) + packet[28:]
 
 
-@pytest.mark.parametrize("offload", [True, False])
-def test_a_packet_each_way(in_network: InNetwork, open_kind: Open, offload: bool) -> None:
+@pytest.mark.parametrize("wanted", [ALL, NONE])
+def test_a_packet_each_way(in_network: InNetwork, open_kind: Open, wanted: Offload) -> None:
     def test() -> None:
-        made = open_kind(offload)
-        assert made.vnet == offload
+        made = open_kind(wanted)
+        assert made.vnet == bool(wanted)
         netconf.configure(NAME, TUNNEL, 1422, [])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
             inside.bind((str(TUNNEL.ip), 0))
@@ -86,7 +87,7 @@ def test_a_packet_each_way(in_network: InNetwork, open_kind: Open, offload: bool
             _header, packet = read(made)
             assert packet[12:20] == TUNNEL.ip.packed + socket.inet_aton(PEER)
             assert packet[28:] == b"ping"
-            if not offload:  # nobody fills it in later
+            if not wanted:  # nobody fills it in later
                 pseudo = packet[12:20] + bytes((0, 17)) + packet[24:26]
                 assert checksum(pseudo + packet[20:]) == 0
             write(made, answer(packet))
@@ -95,28 +96,28 @@ def test_a_packet_each_way(in_network: InNetwork, open_kind: Open, offload: bool
     in_network(test)
 
 
-@pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.parametrize("wanted", [ALL, NONE])
 def test_trains_come_only_with_offloads(
-    in_network: InNetwork, open_kind: Open, offload: bool
+    in_network: InNetwork, open_kind: Open, wanted: Offload
 ) -> None:
     def test() -> None:
-        made = open_kind(offload)
-        if offload and not made.uso:
+        made = open_kind(wanted)
+        if wanted and Offload.USO4 not in made.offloads:
             return
         netconf.configure(NAME, TUNNEL, 1422, [])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
             inside.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
             inside.sendto(bytes(3000), (PEER, 9))
-            packets = [read(made)[1] for _ in range(1 if offload else 3)]
+            packets = [read(made)[1] for _ in range(1 if wanted else 3)]
             sizes = [len(packet) for packet in packets]
-            assert sizes == ([3028] if offload else [1028] * 3)
+            assert sizes == ([3028] if wanted else [1028] * 3)
 
     in_network(test)
 
 
 def test_the_device_ends_with_its_last_descriptor(in_network: InNetwork, open_kind: Open) -> None:
     def test() -> None:
-        made = open_kind(True)
+        made = open_kind()
         another = os.dup(made.fd)
         os.close(made.fd)
         assert netconf.exists(NAME)
@@ -128,7 +129,7 @@ def test_the_device_ends_with_its_last_descriptor(in_network: InNetwork, open_ki
 
 def test_addresses_routes_and_mtu(in_network: InNetwork, open_kind: Open) -> None:
     def test() -> None:
-        made = open_kind(True)
+        made = open_kind()
         route = IPv4Network("10.88.0.0/24")
         netconf.configure(NAME, TUNNEL, 1422, [route])
         Interface.here(NAME).set_mtu(1300)
@@ -151,7 +152,7 @@ def test_addresses_routes_and_mtu(in_network: InNetwork, open_kind: Open) -> Non
 def test_a_name_that_is_taken_is_refused(in_network: InNetwork) -> None:
     def test() -> None:
         with pytest.raises(MachineError, match="network device lo already exists"):
-            device.open_device("lo", offload=True)
+            device.open_device("lo")
 
     in_network(test)
 
@@ -162,7 +163,7 @@ def test_without_tun_the_packet_device_steps_in(
     monkeypatch.setattr(device_tun, "CLONE_DEVICE", "/nonexistent/tun")
 
     def test() -> None:
-        assert device.open_device(NAME, offload=True).frame_header[12:] == b"\x08\x00"
+        assert device.open_device(NAME).frame_header[12:] == b"\x08\x00"
 
     in_network(test)
 
@@ -180,9 +181,9 @@ def test_without_any_device_the_remedy_is_named(
     monkeypatch.setattr(device_tun, "CLONE_DEVICE", "/nonexistent/tun")
     monkeypatch.setattr(linux, "has_capability", lambda _number: has_right)
 
-    def refuse(name: str, *, offload: bool, tap: bool) -> Device:
+    def refuse(name: str, *, wanted: Offload, tap: bool) -> Device:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(device_packet, "open_packet_device", refuse)
     with pytest.raises(MachineError, match=remedy):
-        device.open_device(NAME, offload=True)
+        device.open_device(NAME)

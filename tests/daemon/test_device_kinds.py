@@ -16,15 +16,18 @@ import pytest
 
 from chancel.daemon import device, device_packet, device_tun, netconf
 from chancel.daemon.device_types import Device
-from chancel.daemon.hot.cut import DeviceReader, drain
-from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.reading import device_reader
 from chancel.daemon.hot.tags import TaggedFrames
 from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
+from chancel.daemon.offloads import ALL, NONE, Offload
 from tests.daemon.naive import TAIL, UDP, VNET, Flow, new_slot, packets_of
 
 InNetwork = Callable[[Callable[[], None]], None]
 Open = Callable[..., Device]
+
+pytestmark = pytest.mark.usefixtures("twin")
+"""Everything here holds for the hot functions in Python, and for their compiled twins."""
 
 NAME = "dmB"
 BRIDGE = "brB"
@@ -41,13 +44,13 @@ SOL_PACKET, PACKET_AUXDATA = 263, 8
 @pytest.fixture(params=["tun", "packet"])
 def open_kind(request: pytest.FixtureRequest) -> Open:
     if request.param == "packet":
-        return lambda *, offload=True, tap=False: device_packet.open_packet_device(
-            NAME, offload=offload, tap=tap
+        return lambda *, wanted=ALL, tap=False: device_packet.open_packet_device(
+            NAME, wanted=wanted, tap=tap
         )
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("/dev/net/tun is closed to us: sudo chmod 0666 /dev/net/tun")
-    return lambda *, offload=True, tap=False: device_tun.attach(
-        device_tun.open_clone_device(), NAME, offload=offload, tap=tap
+    return lambda *, wanted=ALL, tap=False: device_tun.attach(
+        device_tun.open_clone_device(), NAME, wanted=wanted, tap=tap
     )
 
 
@@ -55,7 +58,7 @@ class Reader:
     """The packets of a device, as heaven-rx would read them."""
 
     def __init__(self, made: Device, *, tap: bool) -> None:
-        self.reader = DeviceReader(
+        self.reader = device_reader(
             made.fd,
             vnet=made.vnet,
             frame_header_bytes=len(made.frame_header),
@@ -68,10 +71,8 @@ class Reader:
         found: list[bytes] = []
         while len(found) < count:
             assert select.select([self.reader.fd], [], [], 5)[0], "nothing more came"
-            slot, filling = new_slot(), Filling()
-            filling.begin(slot)
-            drain(self.reader, filling, 1)
-            packets = packets_of(slot, filling.finish())
+            slot = new_slot()
+            packets = packets_of(slot, self.reader.fill(slot, 1))
             found += [packet[:-TAIL] for packet in packets if wanted(packet[:-TAIL])]
         return found
 
@@ -88,10 +89,12 @@ def from_us(packet: bytes) -> bool:
     return packet[:1] == b"\x60" and packet[8:24] == TUNNEL6.ip.packed
 
 
-@pytest.mark.parametrize("offload", [True, False])
-def test_ipv6_packets_pass_each_way(in_network: InNetwork, open_kind: Open, offload: bool) -> None:
+@pytest.mark.parametrize("wanted", [ALL, NONE])
+def test_ipv6_packets_pass_each_way(
+    in_network: InNetwork, open_kind: Open, wanted: Offload
+) -> None:
     def test() -> None:
-        made = open_kind(offload=offload)
+        made = open_kind(wanted=wanted)
         netconf.configure(NAME, TUNNEL, 1402, [], tunnel6=TUNNEL6)
         flow = Flow(6, UDP, str(TUNNEL6.ip), PEER6, 5000, 9, ttl=64)
         with udp6() as inside:
@@ -122,7 +125,7 @@ def test_trains_of_ipv6_are_cut(in_network: InNetwork, open_kind: Open) -> None:
             packets = reader.until(from_us, 21)
             wanted = [flow.packet(payload[at : at + 1000]) for at in range(0, 20_500, 1000)]
             assert [packet[4:] for packet in packets] == [packet[4:] for packet in wanted]
-            assert reader.reader.trains == made.uso
+            assert reader.reader.trains == (Offload.USO6 in made.offloads)
 
     in_network(test)
 
@@ -168,7 +171,7 @@ def test_a_machine_without_ipv6_says_so(
     monkeypatch.setattr(netconf, "_IPV6_SWITCH", "/nonexistent/{}")
 
     def test() -> None:
-        device_packet.open_packet_device(NAME, offload=True)
+        device_packet.open_packet_device(NAME)
         with pytest.raises(MachineError, match="IPv6 is switched off here"):
             netconf.configure(NAME, TUNNEL, 1402, [], tunnel6=TUNNEL6)
         netconf.configure(NAME, TUNNEL, 1402, [])
@@ -206,12 +209,14 @@ def arrived(packets: socket.socket) -> tuple[bytes, int]:
             return data, struct.unpack_from("=H", aside, 16)[0]
 
 
-@pytest.mark.parametrize("offload", [True, False])
-def test_whole_frames_pass_each_way(in_network: InNetwork, open_kind: Open, offload: bool) -> None:
+@pytest.mark.parametrize("wanted", [ALL, NONE])
+def test_whole_frames_pass_each_way(
+    in_network: InNetwork, open_kind: Open, wanted: Offload
+) -> None:
     """Of all types, to all addresses, with a VLAN tag or without, as large as the MTU allows."""
 
     def test() -> None:
-        made = open_kind(offload=offload, tap=True)
+        made = open_kind(wanted=wanted, tap=True)
         netconf.configure_tap(NAME, None, 1404, [])
         vnet = bytes(VNET.size if made.vnet else 0)
         full = frame(IPV6, bytes(1404), to=MAC)
@@ -282,7 +287,7 @@ def test_a_tag_moves_what_the_virtio_header_points_at(
     fake = Packets(header, frame(ARP), control)
     monkeypatch.setattr(socket, "socket", lambda *_args, **_options: fake)
     prefix, scratch = bytearray(len(header)), bytearray(2000)
-    frames = TaggedFrames(-1, prefix, scratch)
+    frames = TaggedFrames(-1, memoryview(prefix), memoryview(scratch))
     size = frames.read() - len(header)
     assert bytes(scratch[:size]) == frame(b"\x88\xa8\x20\x07" + ARP)[:size]
     assert bytes(prefix) == (VNET.pack(1, 1, 70, 1300, 38, 16) if vnet else b"")
@@ -328,7 +333,7 @@ def test_without_tun_a_packet_device_is_the_tap(
     monkeypatch.setattr(device_tun, "CLONE_DEVICE", "/nonexistent/tun")
 
     def test() -> None:
-        made = device.open_device(NAME, offload=True, tap=True)
+        made = device.open_device(NAME, tap=True)
         assert (made.frame_header, made.tags_aside) == (b"", True)
 
     in_network(test)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import socket
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chancel.daemon.config_types import Network
 from chancel.daemon.filter import Filter, InnerFilter, allowed
+from chancel.daemon.hot.writing import device_writer
 from chancel.wire.drop import Drop
 from tests.daemon.naive import TAIL, fill, new_slot, packets_of
 
@@ -118,6 +122,25 @@ def assert_judged_like_packets(
         assert before.end < after.offset or before.last < before.size, "else they would be one run"
 
 
+def assert_written_like_packets(
+    networks: list[Network], judge: Callable[[bytes], Drop | None], train: list[bytes]
+) -> None:
+    """The same for what writes the device, whichever twin: what passes is written, in its order."""
+    slot = new_slot(8192)
+    run = fill(slot, [data + bytes(TAIL) for data in train], 7)
+    ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, kernel:
+        kernel.setblocking(False)
+        writer = device_writer(
+            ours.fileno(), networks, vnet=False, frame_header=b"", ethernet=not networks
+        )
+        writer.write(slot, [run])
+        wanted = [data for data in train if judge(data) is None]
+        assert [kernel.recv(2048) for _ in wanted] == wanted
+    assert writer.packets == len(wanted)
+    assert writer.drops == Counter(reason for data in train if (reason := judge(data)) is not None)
+
+
 @st.composite
 def trains(draw: st.DrawFn) -> list[bytes]:
     """Packets of one size, the last perhaps shorter: all alike, or with some that differ."""
@@ -155,6 +178,24 @@ def trains(draw: st.DrawFn) -> list[bytes]:
 @example([packet(destination="10.77.0.0")] * 3 + [packet(destination="10.77.0.0", size=19)])
 def test_a_run_is_judged_as_its_packets_would_be(train: list[bytes]) -> None:
     assert_judged_like_packets(InnerFilter([TUNNEL.network, *ACCEPTS]), naive, train)
+
+
+@pytest.mark.usefixtures("twin")
+@given(trains())
+def test_a_run_is_written_as_its_packets_are_judged(train: list[bytes]) -> None:
+    assert_written_like_packets([TUNNEL.network, *ACCEPTS], naive, train)
+
+
+@pytest.mark.usefixtures("twin")
+def test_who_was_refused_last_is_told() -> None:
+    slot = new_slot(8192)
+    with open(os.devnull, "wb") as device:
+        writer = device_writer(device.fileno(), [TUNNEL.network], vnet=False, frame_header=b"")
+        assert writer.refused == (bytes(16), bytes(16))
+        refused = [packet("203.0.113.1"), packet("10.77.0.4"), packet(version=6)]
+        writer.write(slot, [fill(slot, [data + bytes(TAIL) for data in refused])])
+    source, target = (IPv6Address(address).ipv4_mapped for address in writer.refused)
+    assert (source, target) == (IPv4Address("10.77.0.4"), TUNNEL.ip)
 
 
 def test_an_endless_number_of_addresses_is_not_remembered() -> None:

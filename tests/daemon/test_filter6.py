@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chancel.daemon.config_types import Network
 from chancel.daemon.filter import FrameFilter, InnerFilter
 from chancel.wire.drop import Drop
 from tests.daemon.test_filter import ADDRESSES as ADDRESSES4
-from tests.daemon.test_filter import assert_judged_like_packets
+from tests.daemon.test_filter import assert_judged_like_packets, assert_written_like_packets
 from tests.daemon.test_filter import packet as packet4
 
 NETWORK4 = IPv4Network("10.77.0.0/30")
@@ -151,6 +152,22 @@ def test_a_run_is_judged_as_its_packets_would_be(train: list[bytes]) -> None:
     assert_judged_like_packets(InnerFilter([NETWORK4, *NETWORKS]), naive, train)
 
 
+@pytest.mark.usefixtures("twin")
+@given(runs())
+@example([packet(fragment=6)] * 3 + [packet(fragment=0)])
+def test_a_run_is_written_as_its_packets_are_judged(train: list[bytes]) -> None:
+    assert_written_like_packets([NETWORK4, *NETWORKS], naive, train)
+
+
+@pytest.mark.usefixtures("twin")
+def test_an_ipv6_address_that_maps_one_of_ipv4_is_another_one() -> None:
+    mapped = packet("::ffff:10.77.0.2", "::ffff:10.77.0.1")
+    four = packet4("10.77.0.2", "10.77.0.1", size=60)
+    networks: list[Network] = [NETWORK4, IPv6Network("fd77::/64")]
+    reasons = {four: None, mapped: Drop.INNER_ADDRESS}
+    assert_written_like_packets(networks, reasons.__getitem__, [four, mapped, four])
+
+
 TYPES = [0x0800, 0x0806, 0x8100, 0x86DD, 0x88A8, 0x0008, 0x88CC, 0, 0xFFFF]
 
 
@@ -183,3 +200,11 @@ def test_a_run_of_frames_is_judged_as_they_would_be(ethertypes: list[int], last:
     train = [frame(each) for each in ethertypes]
     train[-1] = train[-1][:last]
     assert_judged_like_packets(FrameFilter(), naive_frame, train)
+
+
+@pytest.mark.usefixtures("twin")
+@given(st.lists(st.sampled_from(TYPES), min_size=1, max_size=12), st.sampled_from([60, 14, 13, 0]))
+def test_frames_are_written_as_they_are_judged(ethertypes: list[int], last: int) -> None:
+    train = [frame(each) for each in ethertypes]
+    train[-1] = train[-1][:last]
+    assert_written_like_packets([], naive_frame, train)

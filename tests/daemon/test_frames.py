@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chancel.daemon.hot.coalesce import DeviceWriter, write_run
-from chancel.daemon.hot.cut import DeviceReader
+from chancel.daemon.hot.reading import Reader, device_reader
+from chancel.daemon.hot.writing import device_writer
 from chancel.wire.drop import Drop
 from tests.daemon.naive import (
     ACK,
@@ -36,6 +36,9 @@ from tests.daemon.test_coalesce import device as writable
 from tests.daemon.test_coalesce import written
 from tests.daemon.test_cut import device as readable
 from tests.daemon.test_cut import noise, numbers, read_all
+
+pytestmark = pytest.mark.usefixtures("twin")
+"""Everything here holds for the hot functions in Python, and for their compiled twins."""
 
 MACS = bytes(range(12))
 VLAN = b"\x81\x00\x00\x07"
@@ -95,10 +98,10 @@ flows = st.builds(
 )
 
 
-def read_back(kind: Kind, frames: list[tuple[bytes, bytes]]) -> tuple[list[bytes], DeviceReader]:
+def read_back(kind: Kind, frames: list[tuple[bytes, bytes]]) -> tuple[list[bytes], Reader]:
     """Read frames (a virtio header, an IP packet) as the device of this kind gives them."""
     with readable() as (write, read):
-        reader = DeviceReader(
+        reader = device_reader(
             read, vnet=True, frame_header_bytes=len(kind.frame_header), ethernet=kind.tap
         )
         for header, packet in frames:
@@ -170,7 +173,7 @@ def test_nonsense_never_raises(
         frame[min(at, len(frame) - 1)] = value
     for vnet in (header, flow.vnet(min(size, 200), shift=len(kind.link))):
         with readable() as (write, read):
-            reader = DeviceReader(read, vnet=True, frame_header_bytes=0, ethernet=True)
+            reader = device_reader(read, vnet=True, frame_header_bytes=0, ethernet=True)
             os.write(write, vnet + bytes(frame))
             read_all(reader)
         assert set(reader.drops) <= {Drop.DEVICE_READ_SHORT, Drop.DEVICE_READ_LONG}
@@ -182,10 +185,8 @@ def join(kind: Kind, packets: list[bytes]) -> list[bytes]:
     slot = new_slot()
     run = fill(slot, [kind.inner + packet + bytes(TAIL) for packet in packets], 5)
     with writable() as (fd, theirs):
-        writer = DeviceWriter(
-            fd, vnet=True, uso=True, frame_header=kind.frame_header, ethernet=kind.tap
-        )
-        write_run(writer, slot, run)
+        writer = device_writer(fd, (), vnet=True, frame_header=kind.frame_header, ethernet=kind.tap)
+        writer.write_run(slot, run)
         frames = written(theirs)
     assert writer.packets == len(packets)
     assert writer.writes == len(frames)
@@ -333,7 +334,7 @@ def test_frames_with_another_ethernet_header_go_apart(index: int, at: int, bits:
     packets[index] = bytes(changed)
     run = fill(slot, [packet + bytes(TAIL) for packet in packets])
     with writable() as (fd, theirs):
-        write_run(DeviceWriter(fd, vnet=True, uso=True, frame_header=b"", ethernet=True), slot, run)
+        device_writer(fd, (), vnet=True, frame_header=b"", ethernet=True).write_run(slot, run)
         frames = written(theirs)
     assert NO_VNET + packets[index] in frames
     carried = [
@@ -355,7 +356,7 @@ def test_noise_is_written_as_it_is(data: bytes, count: int, tap: bool) -> None:
     slot = new_slot()
     run = fill(slot, [data + bytes(TAIL)] * count)
     with writable() as (fd, theirs):
-        write_run(DeviceWriter(fd, vnet=True, uso=True, frame_header=b"", ethernet=tap), slot, run)
+        device_writer(fd, (), vnet=True, frame_header=b"", ethernet=tap).write_run(slot, run)
         assert written(theirs) == [NO_VNET + data] * count
 
 

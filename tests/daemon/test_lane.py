@@ -85,6 +85,72 @@ def test_the_writer_runs_out_and_goes_on_when_a_slot_comes_back() -> None:
     assert pair.writer.wait_slot()[0] == batch.slot
 
 
+def carry(pair: Pair, packets: int = 1) -> None:
+    """Hand a batch of small packets over, and give its slot back."""
+    assert pair.writer.slot() is not None
+    pair.writer.send([Run(1, 0, packets, 60, 60, 0)])
+    batch = pair.reader.receive()
+    assert batch is not None
+    pair.reader.release(batch)
+
+
+def test_slots_of_lone_packets_come_back_together() -> None:
+    """Half of the slots carry all of them, and a quarter of them carries a token back."""
+    pair = Pair(slots=8)
+    for _ in range(3):
+        carry(pair)
+        assert not readable(pair.writer)
+    carry(pair)
+    assert readable(pair.writer)
+    used = set()
+    for _ in range(40):
+        carry(pair)
+        taken = pair.writer.slot()
+        assert taken is not None
+        used.add(taken[0])
+    assert len(used) == 4
+    assert len(pair.writer._out) <= 4
+
+
+def test_a_slot_with_more_than_one_packet_comes_back_at_once_with_those_kept() -> None:
+    pair = Pair(slots=8)
+    carry(pair)
+    carry(pair)
+    carry(pair, packets=2)
+    assert readable(pair.writer)
+    assert pair.writer.slot() is not None
+    assert not pair.writer._out
+    for _ in range(20):  # and the slot that is used next is the one that is still in the cache
+        before = pair.writer.slot()
+        carry(pair, packets=2)
+        assert pair.writer.slot() == before
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 9))
+def test_the_writer_never_waits_for_slots_that_the_reader_merely_keeps(
+    lone: list[bool], slots: int
+) -> None:
+    """Whatever was sent before: once all is read and released, a slot is to be had."""
+    pair = Pair(slots)
+    for one in lone:
+        if pair.writer.slot() is None:
+            while (batch := pair.reader.receive()) is not None:
+                pair.reader.release(batch)
+            assert pair.writer.slot() is not None
+        pair.writer.send([Run(1, 0, 1 if one else 2, 60, 60, 0)])
+    for end in (pair.ends.reader, pair.ends.writer):
+        end.close()
+    os.close(pair.ends.memory)
+
+
+def test_a_token_gives_no_slot_back_twice() -> None:
+    pair = Pair()
+    pair.send(b"the last of three slots, number 2")
+    pair.ends.reader.send(b"\2\2")
+    with pytest.raises(ValueError, match="not out"):
+        pair.writer.slot()
+
+
 def test_waiting_for_a_slot_pushes_back() -> None:
     pair = Pair()
     for _ in range(3):
@@ -138,6 +204,7 @@ def test_no_reader_can_make_the_writer_hold_a_slot_twice(steps: list[int | None]
         (b"\0" + b"odd", "odd length"),
         (b"\0" + encode_runs([Run(0, 0, 1, 100, 100, SLOT - 99)]), "outside of its slot"),
         (b"\0" + encode_runs([Run(0, 0, 60, 100, 100, 0)]), "outside of its slot"),
+        (b"\0" + encode_runs([run_of(b"x", 100), run_of(b"x")]), "outside of its slot"),
         (
             b"\0" + encode_runs([run_of(b"xx"), run_of(b"x", 1)]),
             "outside of its slot",

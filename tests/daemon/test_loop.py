@@ -114,6 +114,33 @@ def test_a_deadline_that_a_handler_sets_is_kept(bells: list[Bell]) -> None:
     assert time.monotonic() >= deadlines[0]
 
 
+def test_a_deadline_that_is_always_due_keeps_nobody_from_being_heard(bells: list[Bell]) -> None:
+    loop, called = Loop(), list[str]()
+    loop.add(bells[0], then_stop(loop, called, "heard"))
+    bells[0].ring()
+    loop.run(lambda: 0.0, lambda _now: called.append("woken"))
+    assert called[-1] == "heard"
+
+
+def test_sources_beyond_those_of_one_turn_are_heard_in_the_next() -> None:
+    loop, called = Loop(), set[int]()
+    many = [Bell() for _ in range(100)]
+
+    def handler(number: int) -> None:
+        many[number].quiet()
+        called.add(number)
+        if len(called) == len(many):
+            loop.stop()
+
+    for number, bell in enumerate(many):
+        loop.add(bell, lambda number=number: handler(number))  # type: ignore[misc]
+        bell.ring()
+    loop.run()
+    assert loop.wakeups == 4
+    for bell in many:
+        bell.close()
+
+
 def test_a_paused_source_is_not_heard_until_it_is_resumed(bells: list[Bell]) -> None:
     loop, called = Loop(), list[str]()
     loop.add(bells[0], then_stop(loop, called, "heard"))

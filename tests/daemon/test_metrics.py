@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chancel.daemon import metrics_client
 from chancel.daemon.metrics import exposition
+from chancel.daemon.offloads import Offload
 from chancel.errors import LinkClosed
 from chancel.wire.drop import Drop
 from tests.daemon.network import InNetwork
@@ -62,6 +63,9 @@ def test_a_status_answer_as_metrics() -> None:
     assert value(seen, "wakeups_total", process="bless") == 480
     assert value(seen, "clock_skew_seconds", tunnel="lab") == 43.2
     assert value(seen, "mtu_bytes", **office) == 1422
+    assert value(seen, "offload", **office, offload="tso4") == 1
+    assert value(seen, "offload", **office, offload="gso") == 0
+    assert value(seen, "accelerated") == 1
 
 
 def test_what_is_not_known_is_not_told() -> None:
@@ -79,6 +83,7 @@ def test_labels_are_bounded() -> None:
         "reason": {str(reason) for reason in Drop},
         "process": {"bless", "confess", "control", "purgatory-rx", "purgatory-tx", "heaven-tx"},
         "tunnel": {"office", "lab"},
+        "offload": {each.name.lower() for each in Offload if each.name},
     }
     for name, labels in parsed(exposition(RECORDED).decode()):
         if name != "chancel_build_info":

@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chancel.crypto.deterministic import SeededSuite
-from chancel.daemon.hot.masking import unwrap_run, wrap_run
+from chancel.crypto.system import SystemSuite
+from chancel.daemon.hot.masking import RunEncapsulation, RunShroud, unwrap_runs, wrap_runs
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.tfc import cut_run, filled
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run, decode_runs, encode_runs
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.encapsulation import COUNT_LIMIT, Encapsulation
 from chancel.protocol.shroud import Shroud
 from chancel.protocol.tfc import Tfc
 from chancel.wire.drop import Drop
@@ -120,43 +123,174 @@ def test_nothing_makes_no_batch() -> None:
     assert sent.batches == []
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 12), st.integers(50, 1400)), min_size=1, max_size=6),
-    st.integers(0, 1400),
+class StreamSuite(SystemSuite):
+    """Draws from one stream: at once what it would draw one by one."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._stream = random.Random(seed)
+
+    def random(self, size: int) -> bytes:
+        assert size % 4 == 0, "whole words of the generator's"
+        return self._stream.randbytes(size)
+
+
+MARK = bytes(range(32))
+shapes_of_runs = st.lists(
+    st.tuples(st.integers(1, 70), st.integers(50, 1400), st.integers(0, 1400)),
+    min_size=1,
+    max_size=6,
 )
+
+
+@pytest.mark.parametrize("mark", [b"", MARK], ids=["to a peer", "to a cathedral"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shapes=shapes_of_runs, limit=st.sampled_from([0, 150, 700, 1373]))
+@pytest.mark.usefixtures("twin")
 def test_runs_are_wrapped_and_unwrapped_as_single_datagrams(
-    shapes: list[tuple[int, int]], limit: int
+    mark: bytes, shapes: list[tuple[int, int, int]], limit: int
 ) -> None:
-    twin, mask = (Shroud(bytes(32), SeededSuite(b"same")) for _ in range(2))
-    wire, back, source = Sent(256 * 1024), Sent(), new_slot()
-    datagrams, wrapped = list[bytes](), list[bytes]()
-    for count, size in shapes:
+    mask = RunShroud(bytes(32), StreamSuite(1), lambda: mark)
+    single = Shroud(bytes(32), StreamSuite(1))
+    source, at = new_slot(1 << 20), 0
+    datagrams, runs = list[bytes](), list[Run]()
+    for count, size, shorter in shapes:
         chosen = [random.Random(i).randbytes(size) for i in range(count)]
-        run = fill(source, [*chosen[:-1], chosen[-1][: max(50, size // 2)]], tunnel=3)
-        datagrams += packets_of(source, [run])
-        wrap_run(mask, source.memory, run, limit, wire.packing)
+        run = fill(source, [*chosen[:-1], chosen[-1][: max(50, size - shorter)]], at, tunnel=3)
+        runs.append(run)
+        at = run.end
+    datagrams = packets_of(source, runs)
+    wrapped = [single.wrap(datagram, limit, mark) for datagram in datagrams]
+
+    wire, plainly = Sent(64 * 1024, 20), Sent(64 * 1024, 20)
+    wrap_runs(mask, source.memory, runs, limit, wire.packing)
     wire.packing.finish()
-    wrapped = [twin.wrap(datagram, limit) for datagram in datagrams]
+    likes = [run for run in runs for _ in range(run.packets)]
+    for like, data in zip(likes, wrapped, strict=True):
+        plainly.packing.add(like, data)
+    plainly.packing.finish()
     assert [data for data, _ in wire.packets] == wrapped
-    drops: Counter[Drop] = Counter()
-    received = new_slot()
+    assert wire.batches == plainly.batches
+
+    back, drops = Sent(64 * 1024, 20), Counter[Drop]()
     for data in wrapped:
-        unwrap_run(
-            mask, received.memory, fill(received, [data]), back.packing, lambda r: drops.update([r])
-        )
+        received = fill(source, [data], tunnel=3)
+        unwrap_runs(mask, source.memory, [received], back.packing, lambda r: drops.update([r]))
     back.packing.finish()
     assert [data for data, _ in back.packets] == datagrams
     assert not drops
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shapes=shapes_of_runs, cut=st.booleans())
+@pytest.mark.usefixtures("twin")
+def test_runs_are_encapsulated_as_single_datagrams(
+    shapes: list[tuple[int, int, int]], cut: bool
+) -> None:
+    mask, single = (
+        kind(bytes(32), StreamSuite(1), COUNT_LIMIT - 100)
+        for kind in (RunEncapsulation, Encapsulation)
+    )
+    source, at, runs = new_slot(1 << 20), 0, list[Run]()
+    for number, (count, size, shorter) in enumerate(shapes):
+        packets = [random.Random(number).randbytes(size)] * count
+        run = fill(source, [*packets[:-1], packets[-1][: max(50, size - shorter)]], at)
+        runs.append(run)
+        at = run.end
+    wire, back, drops = Sent(64 * 1024, 20), Sent(64 * 1024, 20), list[Drop]()
+    for run in runs:
+        wrap_runs(mask, source.memory, [run], 1373, wire.packing)
+    wire.packing.finish()
+    wrapped = [single.wrap(datagram, 1373) for datagram in packets_of(source, runs)]
+    # Another SPI is drawn in between at the count's limit; seeds and counts are what they were.
+    assert [data[4:16] for data, _ in wire.packets] == [data[4:16] for data in wrapped]
+    unmasked = [single.unwrap(data) for data, _ in wire.packets]
+    assert unmasked == packets_of(source, runs)
+
+    received = [data[:65] if cut and i % 3 == 0 else data for i, data in enumerate(wrapped)]
+    for data in received:
+        its = [fill(source, [data])]
+        unwrap_runs(mask, source.memory, its, back.packing, drops.append)
+    back.packing.finish()
+    whole = [data for data in received if len(data) > 65]
+    assert [data for data, _ in back.packets] == [single.unwrap(data) for data in whole]
+    assert drops == [Drop.TOO_SHORT] * (len(received) - len(whole))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 1300),
+            st.integers(0, 200),
+            st.sampled_from(["good", "good", "good", "damaged", "cut", "foreign"]),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+@pytest.mark.usefixtures("twin")
+def test_hostile_runs_are_unwrapped_as_single_datagrams(
+    shapes: list[tuple[int, int, str, bool]],
+) -> None:
+    """Runs of equal size whose datagrams are good and bad, grown and not."""
+    suite = StreamSuite(2)
+    mask, other = RunShroud(bytes(32), suite), Shroud(b"x" * 32, suite)
+    source, at, runs = new_slot(1 << 20), 0, list[Run]()
+    for size, growth, kind, is_train in shapes:
+        packets = []
+        for i in range(5 if is_train else 1):
+            limit = 49 + size + growth if i % 2 else 0
+            data = (other if kind == "foreign" else mask).wrap(bytes((i,)) * size, limit)
+            packets.append(data if kind != "damaged" else data[:-1] + bytes((data[-1] ^ 0xF0,)))
+        least = min(map(len, packets)) // (3 if kind == "cut" else 1)
+        run = fill(source, [data[:least] for data in packets], at, tunnel=3)
+        runs.append(run)
+        at = run.end
+    expected, refused = Sent(8 * 1024, 10), list[Drop]()
+    for run in runs:
+        for data in packets_of(source, [run]):
+            try:
+                expected.packing.add(run, mask.unwrap(data))
+            except RemoteProtocolError as error:
+                refused.append(error.reason)
+    expected.packing.finish()
+    found, drops = Sent(8 * 1024, 10), list[Drop]()
+    unwrap_runs(mask, source.memory, runs, found.packing, drops.append)
+    found.packing.finish()
+    assert found.packets == expected.packets
+    assert found.batches == expected.batches
+    assert Counter(drops) == Counter(refused)
+
+
+@pytest.mark.usefixtures("twin")
+def test_who_packs_in_our_stead_and_we_ourselves_make_the_same_runs() -> None:
+    mask, single = RunShroud(bytes(32), StreamSuite(3)), Shroud(bytes(32), StreamSuite(3))
+    source = new_slot()
+    run = fill(source, [bytes(100)] * 4, tunnel=3)
+    mixed, plainly = Sent(), Sent()
+    for _ in range(3):
+        wrap_runs(mask, source.memory, [run], 0, mixed.packing)
+        mixed.packing.add(run, b"z" * 149)
+        for _ in range(4):
+            plainly.packing.add(run, single.wrap(bytes(100), 0))
+        plainly.packing.add(run, b"z" * 149)
+    mixed.packing.finish()
+    plainly.packing.finish()
+    assert mixed.packets == plainly.packets
+    assert mixed.batches == plainly.batches
+    assert len(mixed.batches[0]) == 1
+
+
+@pytest.mark.usefixtures("twin")
 def test_what_cannot_be_unwrapped_is_counted_and_the_rest_goes_on() -> None:
-    mask = Shroud(bytes(32), SeededSuite(b"any"))
+    mask = RunShroud(bytes(32), SeededSuite(b"any"))
     good = [mask.wrap(bytes((i,)) * 60, 0) for i in range(3)]
     bad = mask.wrap(bytes(60), 0)
     damaged = bad[:-1] + bytes((bad[-1] ^ 0xF0,))
     slot, sent, drops = new_slot(), Sent(), Counter[Drop]()
     run = fill(slot, [good[0], damaged, good[1], good[2], bytes(97)])
-    unwrap_run(mask, slot.memory, run, sent.packing, lambda reason: drops.update([reason]))
+    unwrap_runs(mask, slot.memory, [run], sent.packing, lambda reason: drops.update([reason]))
     sent.packing.finish()
     assert [data for data, _ in sent.packets] == [bytes((i,)) * 60 for i in range(3)]
     assert drops == {Drop.BAD_MASK: 1, Drop.TOO_SHORT: 1}

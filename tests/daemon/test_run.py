@@ -15,7 +15,10 @@ from chancel.daemon.run import (
     RUN_BYTES,
     Run,
     decode_runs,
+    decode_token,
     encode_runs,
+    encode_token,
+    is_lone,
     pack_address,
     unpack_address,
 )
@@ -44,6 +47,28 @@ def test_runs_survive_the_token(gaps: list[Run]) -> None:
     token = encode_runs(runs)
     assert len(token) == len(runs) * RUN_BYTES
     assert decode_runs(memoryview(token), SLOT) == runs
+
+
+@given(honest, st.integers(0, 255), st.booleans())
+def test_a_token_of_one_run_is_what_a_token_of_many_begins_with(
+    run: Run, slot: int, twice: bool
+) -> None:
+    runs = [run, run._replace(offset=run.end)] if twice else [run]
+    token = encode_token(slot, runs)
+    assert token == bytes((slot,)) + encode_runs(runs)
+    assert decode_token(token, SLOT) == (slot, runs)
+    with pytest.raises(ValueError, match="outside of its slot"):
+        decode_token(token, runs[-1].end - 1)
+    with pytest.raises(ValueError, match="odd length"):
+        decode_token(token[:-1], SLOT)
+
+
+def test_only_a_batch_of_one_packet_is_lone() -> None:
+    one = Run(0, 0, 1, 60, 60, 0)
+    assert is_lone([one])
+    assert not is_lone([])
+    assert not is_lone([one, one._replace(offset=60)])
+    assert not is_lone([one._replace(packets=2)])
 
 
 def test_the_end_is_behind_the_last_packet() -> None:

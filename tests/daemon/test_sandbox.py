@@ -31,7 +31,8 @@ from chancel.daemon.config_types import PROCESSES, Mode
 from chancel.daemon.duties import control
 from chancel.daemon.group import GroupBroken
 from chancel.daemon.linux import MachineError
-from chancel.daemon.sandbox import Plan, Sandbox
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.topology import Wiring, of
 from chancel.errors import LocalProtocolError
 from tests.daemon.attempts import KILLED, REFUSED, Attempt, Probe

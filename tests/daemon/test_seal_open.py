@@ -1,4 +1,7 @@
-"""Sealing and opening whole runs against the protocol's own parts, packet by packet."""
+"""Sealing and opening whole runs against the protocol's own parts, packet by packet.
+
+Each test runs over Python's functions and over their compiled twins.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.hot.open import open_run
-from chancel.daemon.hot.seal import Nonces, seal_run
+from chancel.daemon.hot.ciphers import suite_for, window_for
+from chancel.daemon.hot.open import opening
+from chancel.daemon.hot.seal import sealing
 from chancel.daemon.run import MAX_RUN_PACKETS, Run
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.messages import InstallReceiveKey, InstallSendKey
@@ -30,14 +34,20 @@ KEYS = [
     (Spi(0xA0000001), Salt(b"\0salt"[:4]), SessionKey(b"first key" + bytes(23))),
     (Spi(0x0B000002), Salt(b"saltier"[:4]), SessionKey(b"next key" + bytes(24))),
 ]
-NONCES = Nonces()
 
+pytestmark = pytest.mark.usefixtures("twin")
 
 profiles = pytest.mark.parametrize("profile", [CURRENT, V0_9], ids=["current", "0.9"])
 
 
-def sealer(profile: Profile = CURRENT) -> Sealer:
+def plain_sealer(profile: Profile = CURRENT) -> Sealer:
     made = Sealer(THEIRS, SUITE, profile)
+    made.execute(InstallSendKey(*KEYS[0]), 0.0)
+    return made
+
+
+def sealer(profile: Profile = CURRENT) -> Sealer:
+    made = Sealer(THEIRS, suite_for("seal"), profile)
     made.execute(InstallSendKey(*KEYS[0]), 0.0)
     return made
 
@@ -59,7 +69,7 @@ def sealer(profile: Profile = CURRENT) -> Sealer:
 def test_a_sealed_run_is_what_the_sealer_makes(
     profile: Profile, shapes: list[tuple[int, int, int, int]], offset: int
 ) -> None:
-    batch, single = sealer(profile), sealer(profile)
+    batch, single = sealer(profile), plain_sealer(profile)
     source, target = new_slot(), new_slot()
     at = offset
     for next_, count, size, shorter in shapes:
@@ -68,7 +78,7 @@ def test_a_sealed_run_is_what_the_sealer_makes(
         run = fill(source, [payload + bytes(2) for payload in payloads], 3, tunnel=9, next=next_)
         keys = batch.reserve(run.packets, 1.0)
         assert keys is not None
-        sealed = seal_run(keys, NONCES, source, run, target, at)
+        (sealed,) = sealing()(keys, source, [run], target, at)
         assert (sealed.tunnel, sealed.next, sealed.offset) == (9, 0, at)
         expected = [single.seal(payload, next_, 1.0) for payload in payloads]
         assert packets_of(target, [sealed]) == expected
@@ -79,14 +89,14 @@ def test_a_sealed_run_is_what_the_sealer_makes(
 
 @profiles
 def test_numbers_go_on_above_32_bits(profile: Profile) -> None:
-    batch, single = sealer(profile), sealer(profile)
+    batch, single = sealer(profile), plain_sealer(profile)
     for each in (batch, single):
         each.reserve(2**32 - 3, 0.0)
     source, target = new_slot(), new_slot()
     run = fill(source, [bytes(22)] * 10)
     keys = batch.reserve(10, 0.0)
     assert keys is not None
-    sealed = seal_run(keys, NONCES, source, run, target, 0)
+    (sealed,) = sealing()(keys, source, [run], target, 0)
     assert packets_of(target, [sealed]) == [single.seal(bytes(20), 0, 0.0) for _ in range(10)]
 
 
@@ -96,8 +106,8 @@ def test_the_longest_run_is_sealed_and_opened() -> None:
     keys = sealer().reserve(run.packets, 0.0)
     assert keys is not None
     target = new_slot(MAX_RUN_PACKETS * 64)
-    sealed = seal_run(keys, NONCES, source, run, target, 0)
-    opened = open_run(opener(1), NONCES, target, sealed, back, 0, 0.0)
+    (sealed,) = sealing()(keys, source, [run], target, 0)
+    opened = opening().open_runs(opener(1), target, [sealed], back, 0, 0.0)
     assert packets_of(back, opened) == packets_of(source, [run])
 
 
@@ -129,8 +139,15 @@ class Sent:
         return bytes(whole)
 
 
-def opener(keys: int, profile: Profile = CURRENT) -> Opener:
+def plain_opener(keys: int, profile: Profile = CURRENT) -> Opener:
     made = Opener(OURS, SUITE, profile=profile)
+    for installed in KEYS[:keys]:
+        made.execute(InstallReceiveKey(*installed), 0.0)
+    return made
+
+
+def opener(keys: int, profile: Profile = CURRENT) -> Opener:
+    made = Opener(OURS, suite_for("open"), profile=profile, window=window_for("open"))
     for installed in KEYS[:keys]:
         made.execute(InstallReceiveKey(*installed), 0.0)
     return made
@@ -153,7 +170,7 @@ def open_both(
     source, target = new_slot(), new_slot()
     run = fill(source, datagrams, 33, tunnel=4)._replace(source=bytes(range(18)))
     batch.wake(now)
-    runs = open_run(batch, NONCES, source, run, target, at, now)
+    runs = opening().open_runs(batch, source, [run], target, at, now)
     accepted: list[tuple[bytes, int]] = []
     for datagram in datagrams:
         try:
@@ -211,7 +228,7 @@ BAD_TAILS = [([Sent(next_=NEXT_GRACE), Sent(reserved=1), Sent(next_=7), Sent()],
 def test_a_run_is_opened_as_its_packets_would_be(
     profile: Profile, shapes: list[tuple[list[Sent], int, int]], keys: int, first: int
 ) -> None:
-    batch, single = opener(keys, profile), opener(keys, profile)
+    batch, single = opener(keys, profile), plain_opener(keys, profile)
     numbers = [first - 1, first - 1]
     for now, (train, size, shorter) in enumerate(shapes):
         datagrams = []
@@ -242,7 +259,7 @@ def one_by_one(*sent: Sent) -> list[bytes]:
 )
 def test_each_reason_is_counted_once_and_costs_no_other_packet(wrong: Sent, reason: Drop) -> None:
     for good in (1, 20):
-        batch, single = opener(1), opener(1)
+        batch, single = opener(1), plain_opener(1)
         sent = [*[Sent()] * good, wrong, *[Sent()] * good]
         runs = open_both(batch, single, one_by_one(*sent), 0.0)
         assert [run.packets for run in runs] == [2 * good]
@@ -250,7 +267,7 @@ def test_each_reason_is_counted_once_and_costs_no_other_packet(wrong: Sent, reas
 
 
 def test_what_was_seen_or_is_too_old_is_counted() -> None:
-    batch, single = opener(1), opener(1)
+    batch, single = opener(1), plain_opener(1)
     numbers = [1, 2, 2, 3000, 4, 0]
     datagrams = [Sent().datagram(number, bytes(20)) for number in numbers]
     open_both(batch, single, datagrams, 0.0)
@@ -267,7 +284,7 @@ def test_a_packet_too_short_for_its_header_is_refused_within_the_slot() -> None:
     data = b"".join(good) + b"abc"
     source.memory[-len(data) :] = data
     run = Run(0, 0, 21, len(good[0]), 3, 4096 - len(data))
-    runs = open_run(each, NONCES, source, run, target, 0, 0.0)
+    runs = opening().open_runs(each, source, [run], target, 0, 0.0)
     assert [opened.packets for opened in runs] == [20]
     assert each.drops == {Drop.TOO_SHORT: 1}
 
@@ -281,7 +298,7 @@ def test_bulk_traffic_takes_the_fast_way(profile: Profile, monkeypatch: pytest.M
         numbers = range(1 + train * 50, 41 + train * 50)
         sent = Sent(key=train > 0)
         packets = [sent.datagram(number, bytes(1400), profile) for number in numbers]
-        (run,) = open_run(batch, NONCES, source, fill(source, packets), target, 0, 0.0)
+        (run,) = opening().open_runs(batch, source, [fill(source, packets)], target, 0, 0.0)
         assert run.packets == 40
     assert batch.report().packets == 80
 
@@ -289,7 +306,7 @@ def test_bulk_traffic_takes_the_fast_way(profile: Profile, monkeypatch: pytest.M
 @pytest.mark.parametrize("forged", [0, 5, 9])
 def test_a_forged_packet_in_a_train_harms_no_other(forged: int) -> None:
     sent = [Sent(corrupt=(60, 3)) if i == forged else Sent() for i in range(10)]
-    batch, single = opener(1), opener(1)
+    batch, single = opener(1), plain_opener(1)
     datagrams = one_by_one(*sent)
     runs = open_both(batch, single, datagrams, 0.0)
     assert sum(run.packets for run in runs) == 9

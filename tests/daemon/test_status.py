@@ -14,6 +14,7 @@ from chancel.daemon import topology
 from chancel.daemon.board import BoardReader, BoardWriter, make_board
 from chancel.daemon.config_types import Mode
 from chancel.daemon.metrics import exposition
+from chancel.daemon.offloads import ALL, TSO, Offload, states
 from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
@@ -60,7 +61,8 @@ class Boards:
                 for name, memory in memories.items()
             }
         )
-        self.book.add(TUNNEL, settings, {"descr": "", "device": "dm1"})
+        about = {"descr": "", "device": "dm1", "offloads": states(ALL & ~TSO, ALL & ~TSO)}
+        self.book.add(TUNNEL, settings, about)
 
     def tunnel(self, now: float) -> dict[str, Any]:
         (answer,) = self.book.status(now)["tunnels"]
@@ -94,6 +96,16 @@ def test_before_anything_was_written(boards: Boards) -> None:
     assert seen["drops"] == seen["drops_by_process"] == {}
     assert seen["mtu"] == 1422
     assert set(seen["rates"].values()) == {0.0}
+
+
+def test_offloads_that_processes_gave_up(boards: Boards) -> None:
+    assert boards.tunnel(100.0)["offloads"] == states(ALL & ~TSO, ALL & ~TSO)
+    boards.writers["purgatory-tx"].write(TUNNEL, PurgatoryRecord(broken=Offload.GSO), {})
+    beyond = Offload.COALESCE_TCP6 | 1 << 31
+    boards.writers["heaven-tx"].write(TUNNEL, HeavenTxRecord(broken=beyond), {})
+    found = boards.tunnel(100.0)["offloads"]
+    assert [name for name, state in found.items() if state == "broken"] == ["gso", "coalesce_tcp6"]
+    assert [name for name, state in found.items() if state == "off"] == ["tso4", "tso6"]
 
 
 def test_keys_peer_and_drops(boards: Boards) -> None:

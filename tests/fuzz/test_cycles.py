@@ -66,5 +66,6 @@ def test_a_train_that_the_kernel_refuses_makes_no_cycle() -> None:
     sender = UdpSender(Refusing(), gso=True)  # type: ignore[arg-type]
     with no_cycles():
         for _ in range(3):
-            sender.send(memoryview(bytes(300)), Run(0, 0, 3, 100, 100, 0), Address("192.0.2.1", 1))
+            run = Run(0, 0, 3, 100, 100, 0)
+            sender.send(memoryview(bytes(300)), [run], Address("192.0.2.1", 1))
     assert sender.drops == {Drop.SEND_TOO_LARGE: 9}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import engine_random, findings
-from fuzz.targets import Target, load
+from fuzz import engine_random, findings, twinned
+from fuzz.targets import NAMES, Target, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +25,14 @@ def test_a_run_without_findings() -> None:
     assert "messages" in result.stdout
     assert " inputs, " in result.stdout
     assert "found" not in result.stdout
+
+
+def test_all_twins_run_or_are_left_out_with_a_word() -> None:
+    result = fuzz("twins", "--seconds", "0.1", "--engine", "random")
+    assert result.returncode == 0, result.stderr
+    told = {line.split(":")[0].split()[0] for line in result.stdout.splitlines() if line}
+    assert told == {name for name in NAMES if name.startswith(twinned.PREFIX)}
+    assert (twinned.MISSING in result.stdout) is twinned.is_missing("twins_read")
 
 
 @pytest.mark.parametrize(

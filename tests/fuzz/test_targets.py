@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from fuzz import corpus, engine_random
+from fuzz import corpus, engine_random, twinned
 from fuzz.targets import NAMES, load
 
 INPUTS = {
@@ -18,6 +18,8 @@ INPUTS = {
     "library": 150,
     "opening": 400,
     "text_lines": 500,
+    "twins_read": 300,
+    "twins_receive": 300,
 }
 MOST_INPUTS = 1500
 MOST_CORPUS_BYTES = 1 << 20
@@ -25,6 +27,8 @@ MOST_CORPUS_BYTES = 1 << 20
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_invariant_holds(name: str) -> None:
+    if twinned.is_missing(name):
+        pytest.skip(twinned.MISSING)
     target = load(name)
     count = len(corpus.load(target)) + INPUTS.get(name, MOST_INPUTS)
     for data in itertools.islice(engine_random.inputs(target, seed=0), count):

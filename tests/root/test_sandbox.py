@@ -12,7 +12,7 @@ import pytest
 
 from chancel.daemon import config, guardian, places
 from chancel.daemon.config_types import PROCESSES, Mode
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 from tests.daemon.attempts import KILLED, REFUSED, Attempt, Probe
 from tests.daemon.running import alive, print_to
 from tests.daemon.test_guardian import MAKERS

@@ -24,6 +24,7 @@ from chancel.daemon.config_lines import directives, quoted
 from chancel.daemon.config_secret import MAX_PATH_CHARS, check_secret
 from chancel.daemon.config_types import ControlSocket
 from chancel.daemon.config_values import Refused
+from chancel.daemon.offloads import OF_SOCKET, Offload
 from chancel.errors import ConfigError
 from chancel.protocol.cathedral.settings import MAX_MTU, MAX_SHROUDED_MTU, MIN_MTU
 from chancel.wire.types import Address
@@ -64,7 +65,7 @@ class ServerConfig:
     p2p_sync: bool
     shroud: bool
     tfc: bool
-    offload: bool
+    offloads: Offload
     run_as: Mapping[str, str]
     control: ControlSocket | None
     pidfile: Path | None
@@ -90,6 +91,7 @@ class _Draft(Draft):
     announced: Address | None = None
     mtu: int | None = None
     p2p_sync: bool = False
+    switches: tuple[str, ...] = ("gso", "gro")
 
 
 def load(path: Path) -> ServerConfig:
@@ -216,7 +218,7 @@ class _Finish:
             p2p_sync=draft.p2p_sync,
             shroud=draft.shroud,
             tfc=draft.tfc,
-            offload=draft.offload,
+            offloads=draft.offloads & OF_SOCKET,
             run_as=MappingProxyType(draft.run_as),
             control=draft.control,
             pidfile=draft.pidfile,

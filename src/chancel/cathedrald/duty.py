@@ -27,6 +27,7 @@ from chancel.cathedrald.relay import Relay
 from chancel.cathedrald.settings import LOOK_INTERVAL_S, SettingsFile
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.link import MessageLink
+from chancel.daemon.offloads import NONE, Offload
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.errors import LinkClosed
@@ -58,6 +59,7 @@ class Nave:
         options = settings.options
         self.brain = Cathedral(SystemSuite(), options, keys, secret, self._file.settings, now)
         main = self.sockets[0]
+        self._gso = settings.gso
         self.relay = Relay(self.brain, main, gso=settings.gso, shroud=settings.shroud)
         self.relay.sender.on_gso_broken = self._journal.gso_broken
         self.look(now, wall)
@@ -114,6 +116,7 @@ class Nave:
             sender.bytes,
             sender.calls,
             sender.error,
+            Offload.GSO if self._gso and not sender.gso else NONE,
         )
         return record, self.brain.drops + Counter(sender.drops)
 

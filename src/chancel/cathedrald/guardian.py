@@ -10,7 +10,6 @@ cathedral has to see; it never reads a key.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -21,11 +20,12 @@ from chancel.cathedrald.config import PROCESSES, ServerConfig
 from chancel.cathedrald.opened import Opened
 from chancel.cathedrald.records import CathedralRecord
 from chancel.cathedrald.settings import bundle_directories, check_start
-from chancel.daemon import linux, logs, sandbox
+from chancel.daemon import image, linux, logs, sandbox
+from chancel.daemon.accelerator import engage
 from chancel.daemon.child import Make
 from chancel.daemon.group import Group, Message
 from chancel.daemon.guarding import Guarding, hearing_signals, users_of, warm_up
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.topology import GUARDIAN, BoardSpec, Topology
 
 CATHEDRAL = 0
@@ -81,7 +81,8 @@ def serve(
     """As :func:`run`, with duties of the caller's choice."""
     logs.setup(GUARDIAN)
     plan = sandbox.prepare_reading(confinement, readable(config))
-    gc.freeze()
+    engage(wanted=True)
+    image.settle()
     with hearing_signals() as signals:
         users = users_of([config], makers)
         group = Group(TOPOLOGY, makers, users, plan, signals)

@@ -10,9 +10,10 @@ from typing import Any
 
 from chancel.cathedrald.config import ServerConfig
 from chancel.cathedrald.news import CathedralSettings
-from chancel.daemon import ctl_socket, places, udp
+from chancel.daemon import ctl_socket, offloads, places, udp
 from chancel.daemon.link import make_link
 from chancel.daemon.linux import MachineError
+from chancel.daemon.offloads import OF_SOCKET, Offload
 from chancel.daemon.pidfile import PidFile
 from chancel.daemon.udp import UdpSocket
 
@@ -68,7 +69,12 @@ class Opened:
             pidfile = PidFile.claim(config.pidfile)
             files.callback(pidfile.remove)
         bound = [
-            udp.open_udp(address, offload=config.offload, buffer_bytes=BUFFER_BYTES)
+            udp.open_udp(
+                address,
+                gso=Offload.GSO in config.offloads,
+                gro=Offload.GRO in config.offloads,
+                buffer_bytes=BUFFER_BYTES,
+            )
             for address in (config.local, config.nat_local)
             if address is not None
         ]
@@ -94,6 +100,9 @@ class Opened:
         """What the processes have to know."""
         return CathedralSettings.of(self.config, gso=self.main.gso, gro=self.main.gro)
 
+    def _found(self) -> Offload:
+        return offloads.of_socket(gso=self.main.gso, gro=self.main.gro)
+
     def about(self) -> dict[str, Any]:
         """What people want to see in ``chancel status`` and no process has to know."""
         config = self.config
@@ -101,7 +110,7 @@ class Opened:
             "descr": config.descr,
             "local": str(config.local),
             "nat_local": str(config.nat_local) if config.nat_local else None,
-            "offloads": {"udp_gso": self.main.gso, "udp_gro": self.main.gro},
+            "offloads": offloads.states(config.offloads, self._found(), among=OF_SOCKET),
         }
 
     def descriptors_for(self, name: str) -> list[int]:

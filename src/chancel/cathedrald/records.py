@@ -16,10 +16,10 @@ class CathedralRecord(Record):
     Of what is relayed: packets that came and that went, and bytes that went; those of traffic, and
     of key exchanges (``offers``). ``in_`` and ``out_``: datagrams of any kind, bytes, and the
     system calls that moved them. ``error`` is the ``errno`` of the last send that the machine
-    refused.
+    refused, ``broken`` holds the :class:`Offload` that was given up.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIIQQQQQQQQQQQQI")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=IIIIQQQQQQQQQQQQII")
 
     tunnels_local: int = 0
     tunnels_federated: int = 0
@@ -38,3 +38,4 @@ class CathedralRecord(Record):
     out_octets: int = 0
     out_calls: int = 0
     error: int = 0
+    broken: int = 0

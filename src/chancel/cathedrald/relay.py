@@ -143,7 +143,7 @@ class Relay:
             self._send_run()  # which came before
         for datagram, address in datagrams:
             size = len(datagram)
-            self.sender.send(memoryview(datagram), Run(0, 0, 1, size, size, 0), address)
+            self.sender.send(memoryview(datagram), [Run(0, 0, 1, size, size, 0)], address)
 
     def _pass_through(self, size: int, segment: int, source: Source) -> bool:
         """Send a train that came alone, and goes one way without a limit, from the memory's begin.
@@ -258,5 +258,5 @@ class Relay:
 
     def _send_run(self) -> None:
         if self._run is not None and self._target is not None:
-            self.sender.send(self._slot.memory, self._run, self._target)
+            self.sender.send(self._slot.memory, [self._run], self._target)
         self._run = None

@@ -17,6 +17,7 @@ from chancel.cathedrald.news import CathedralSettings, News
 from chancel.cathedrald.records import CathedralRecord
 from chancel.daemon.board import BoardReader, Entry
 from chancel.daemon.describe import Answer, age
+from chancel.daemon.offloads import ALL, Offload, with_broken
 from chancel.daemon.status import RATE_SPAN_MAX_S, RATE_SPAN_S
 
 _REFERENCE = struct.Struct("=I4xQQQQI4xQQQQ4s2sH")
@@ -90,6 +91,7 @@ class CathedralBook:
             "instance": settings.instance,
             **self._about,
             "announced": str(settings.announced),
+            "offloads": with_broken(self._about.get("offloads", {}), Offload(record.broken) & ALL),
             "mtu": settings.mtu,
             "shroud": settings.shroud,
             "tfc": settings.tfc,

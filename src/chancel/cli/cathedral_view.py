@@ -72,6 +72,7 @@ def _rows(cathedral: dict[str, Any], wall: float) -> list[tuple[str, str]]:
     rows += [
         ("drops", _drops(cathedral["drops"])),
         ("calls", _calls(cathedral["datagrams"])),
+        ("offloads", words.offloads(cathedral["offloads"])),
     ]
     return rows
 

@@ -12,7 +12,7 @@ from chancel.cathedrald import config as cathedral_config
 from chancel.cli.options import RuntimeDir
 from chancel.daemon import config, places
 from chancel.daemon.job import Job
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.errors import ConfigError
 
 

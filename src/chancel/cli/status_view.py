@@ -97,7 +97,7 @@ def _rows(tunnel: dict[str, Any]) -> list[tuple[str, Text]]:
         ("heartbeat", ago(tunnel["last_heartbeat_s"])),
         ("clock", _clock(tunnel["clock_skew_s"])),
         ("drops", _drops(tunnel["drops"])),
-        ("offloads", _offloads(tunnel["offloads"])),
+        ("offloads", words.offloads(tunnel["offloads"])),
     ]
     others = _ROWS_OF_OTHER_MODES.get(tunnel["mode"], set())
     return rows + [(label, Text(text)) for label, text in plain if text and label not in others]
@@ -118,8 +118,10 @@ def _group(group: dict[str, Any]) -> Text:
     ]
     sandbox = f"sandbox {group['sandbox']}"
     landlock = f"Landlock version {group['landlock']}" if group["landlock"] else "no Landlock"
+    accelerator = f", accelerator {group['accelerator']}" if "accelerator" in group else ""
     return Text(
-        f"group {group['pid']}: {sandbox}, {landlock}; wake-ups per hour: {', '.join(wakeups)}",
+        f"group {group['pid']}: {sandbox}, {landlock}{accelerator};"
+        f" wake-ups per hour: {', '.join(wakeups)}",
         "dim" if group["sandbox"] == "on" else "yellow",
     )
 
@@ -156,8 +158,3 @@ def _clock(skew_s: float | None) -> str:
 def _drops(drops: dict[str, int]) -> str:
     counted = sorted(drops.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {reason}" for reason, count in counted if count) or "none"
-
-
-def _offloads(offloads: dict[str, bool]) -> str:
-    states = (f"{name} {'on' if is_on else 'off'}" for name, is_on in offloads.items())
-    return ", ".join(states) or "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chancel.daemon.durations import ago, duration
+from chancel.daemon.offloads import SWITCHES
 
 OFFER_VALIDITY_S = 10.0
 """A peer refuses offers whose time differs more from its own clock (protocol section 7.3)."""
@@ -94,6 +95,19 @@ def rate(bits_per_s: float, packets_per_s: float) -> str:
     if not packets_per_s:
         return "idle"
     return f"{scaled(bits_per_s, 'bit/s')}, {scaled(packets_per_s, 'pkt/s')}"
+
+
+def offloads(states: dict[str, str]) -> str:
+    """``on: checksum, tso; refused: uso; broken: coalesce_tcp6``: a switch where all of it is in
+    one state, else its parts.
+    """
+    by_state: dict[str, list[str]] = {"on": []}
+    for switch, members in SWITCHES.items():
+        parts = [name for each in members if (name := str(each.name).lower()) in states]
+        alike = len({states[name] for name in parts}) == 1
+        for name in [switch] if alike else parts:
+            by_state.setdefault(states[parts[0] if alike else name], []).append(name)
+    return "; ".join(f"{state}: {', '.join(names) or 'none'}" for state, names in by_state.items())
 
 
 def confinement(group: dict[str, Any]) -> str | None:

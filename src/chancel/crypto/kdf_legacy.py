@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from chancel.crypto.kdf import TRAFFIC_LABEL, KeySchedule, Purpose, TrafficInputs
-from chancel.crypto.suite import KEY_BYTES, Suite
+from chancel.crypto.suite import KEY_BYTES, KeyedKmac256, Suite
 from chancel.errors import LocalProtocolError
 from chancel.wire.types import Buffer, Flocks, SessionKey
 
@@ -40,9 +40,9 @@ def traffic_key(suite: Suite, base: Buffer, inputs: TrafficInputs) -> SessionKey
     return SessionKey(suite.kmac256(base, inputs.encode(), KEY_BYTES, TRAFFIC_LABEL))
 
 
-def encapsulation_mask(suite: Suite, key: Buffer, header: Buffer, size: int) -> bytes:
-    """Return ``size`` bytes that hide the head of a datagram behind this outer header."""
-    return suite.kmac256(key, header, size, ENCAPSULATION_LABEL)
+def encapsulation_masks(suite: Suite, key: Buffer) -> KeyedKmac256:
+    """Return what makes, of an outer header, the bytes that hide the head of a datagram behind."""
+    return suite.keyed_kmac256(key, ENCAPSULATION_LABEL)
 
 
 LEGACY: Final = KeySchedule(base_key, traffic_key)

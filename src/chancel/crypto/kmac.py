@@ -22,7 +22,7 @@ MAX_FORMS: Final = 2048
 """Pairs of size and customization that are kept ready: the protocol has a dozen, and one for each
 size that a masked datagram can have. Half a kilobyte each."""
 
-_LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.4", "libcrypto.3.dylib")
+LIBRARIES: Final = ("libcrypto.so.3", "libcrypto.so.4", "libcrypto.3.dylib")
 _NAME: Final = b"KMAC-256"
 _UNSIGNED_INTEGER: Final = 2
 _OCTET_STRING: Final = 5
@@ -63,7 +63,7 @@ def _ready_pycryptodome() -> Kmac256:
 @functools.cache
 def openssl() -> Kmac256 | None:
     """:func:`kmac256` by the system's OpenSSL 3, or ``None`` where there is none."""
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         try:
             return _OpenSslKmac256(ctypes.CDLL(name))
         except (OSError, AttributeError, _NotOffered):

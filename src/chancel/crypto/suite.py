@@ -74,6 +74,18 @@ class KemKeyPair(Protocol):
         ...
 
 
+class KeyedKmac256(Protocol):
+    """KMAC256 under one key and customization, for many inputs. Not for two threads at once."""
+
+    def __call__(self, data: Buffer, size: int) -> bytes:
+        """``size`` bytes of output, as of :meth:`Suite.kmac256`."""
+        ...
+
+    def rows(self, data: Buffer, count: int, size: int) -> bytearray:
+        """The outputs for ``count`` inputs of equal size, one behind the other as those are."""
+        ...
+
+
 class Suite(Protocol):
     """Randomness and primitives for one program, test or simulation."""
 
@@ -103,4 +115,8 @@ class Suite(Protocol):
 
     def kmac256(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
         """KMAC256 of NIST SP 800-185, fixed-length form, ``size`` bytes of output."""
+        ...
+
+    def keyed_kmac256(self, key: Buffer, custom: bytes) -> KeyedKmac256:
+        """The same for many inputs under one key, which is taken in once."""
         ...

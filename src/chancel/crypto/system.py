@@ -17,8 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import (
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from chancel.crypto import kmac
-from chancel.crypto.suite import KEM_CIPHERTEXT_BYTES, KEY_BYTES, Aead, EcdhKeyPair, KemKeyPair
+from chancel.crypto import kmac, kmac_keyed
+from chancel.crypto.suite import (
+    KEM_CIPHERTEXT_BYTES,
+    KEY_BYTES,
+    Aead,
+    EcdhKeyPair,
+    KemKeyPair,
+    KeyedKmac256,
+)
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.wire.drop import Drop
 from chancel.wire.types import Buffer
@@ -72,7 +79,7 @@ class SystemSuite:
     """
 
     def __init__(self) -> None:
-        kmac.load()
+        kmac_keyed.load()
 
     def random(self, size: int) -> bytes:
         return os.urandom(size)
@@ -98,3 +105,6 @@ class SystemSuite:
 
     def kmac256(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
         return kmac.kmac256(key, data, size, custom)
+
+    def keyed_kmac256(self, key: Buffer, custom: bytes) -> KeyedKmac256:
+        return kmac_keyed.keyed(key, custom)

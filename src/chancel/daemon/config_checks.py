@@ -77,7 +77,7 @@ class _Finish:
                 FlockId(draft.flock),
                 FlockId(draft.flock if draft.flock_dst is None else draft.flock_dst),
             ),
-            offload=draft.offload,
+            offloads=draft.offloads,
             mode=draft.mode,
             tunnel6=draft.tunnel6,
             tap=draft.tap,
@@ -87,6 +87,7 @@ class _Finish:
             profile=draft.profile,
             encapsulation=draft.encapsulation,
             cathedral=cathedral,
+            accelerator=draft.accelerator,
             lines=MappingProxyType(draft.lines),
         )
         self._check_files(config)

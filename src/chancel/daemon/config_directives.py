@@ -25,6 +25,7 @@ from chancel.daemon.config_types import (
     ProfileName,
 )
 from chancel.daemon.config_values import Refused
+from chancel.daemon.offloads import ALL, SWITCHES, Offload, switched
 from chancel.wire.types import Address
 
 MAX_INSTANCE_CHARS = 15
@@ -68,7 +69,7 @@ class Draft:
     """What has been read of a file so far, up to and including ``line``.
 
     ``mtu`` is ``None`` for ``auto``. ``lines`` remembers where each directive stands (see
-    :class:`TunnelConfig`).
+    :class:`TunnelConfig`). ``switches`` are the names that an ``offload`` line may have.
     """
 
     instance: str | None = None
@@ -94,7 +95,9 @@ class Draft:
     pidfile: Path | None = None
     flock: int = 0
     flock_dst: int | None = None
-    offload: bool = True
+    offloads: Offload = ALL
+    switches: tuple[str, ...] = tuple(SWITCHES)
+    accelerator: bool = True
     cathedral: CathedralDraft = dataclasses.field(default_factory=CathedralDraft)
     line: int = 0
     lines: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -300,7 +303,18 @@ def _flock_dst(draft: Draft, value: str) -> None:
 
 
 def _offload(draft: Draft, value: str) -> None:
-    draft.offload = values.choice(value, "on", "off")
+    """Each line turns what it names, or everything, after the lines before it."""
+    word, *names = value.split()
+    on = values.choice(word, "on", "off")
+    for name in names or draft.switches:
+        if name not in draft.switches:
+            known = ", ".join(draft.switches)
+            raise Refused(f"{quoted(name)} is no offload (expected on or off, then any of {known})")
+        draft.offloads = switched(draft.offloads, name, on=on)
+
+
+def _accelerator(draft: Draft, value: str) -> None:
+    draft.accelerator = values.choice(value, "on", "off")
 
 
 def user_exists(name: str) -> bool:
@@ -343,6 +357,7 @@ _DIRECTIVES: dict[str, Callable[[Draft, str], None]] = {
     **config_cathedral.DIRECTIVES,
     # Chancel's own; the sanctum daemon refuses a file that has them.
     "offload": _offload,
+    "accelerator": _accelerator,
     "profile": _profile,
     "encapsulation": _encapsulation,
     "tunnel6": _tunnel6,

@@ -28,6 +28,7 @@ def check_group(configs: Sequence[TunnelConfig]) -> None:
     """Refuse files that can't share a group; raises :class:`ConfigError` naming two of them."""
     for earlier, later in combinations(configs, 2):
         _check_modes(earlier, later)
+        _check_accelerator(earlier, later)
         _check_users_agree(earlier, later)
         _check_sockets(earlier, later)
         _check_networks(earlier, later)
@@ -109,6 +110,17 @@ def _check_modes(earlier: TunnelConfig, later: TunnelConfig) -> None:
             " (expected one mode, or a group of its own)"
         )
         raise later.refusal("mode", problem)
+
+
+def _check_accelerator(earlier: TunnelConfig, later: TunnelConfig) -> None:
+    """The processes decide it before they know any tunnel."""
+    if earlier.accelerator != later.accelerator:
+        words = {True: "on", False: "off"}
+        problem = (
+            f"{words[later.accelerator]} here and {words[earlier.accelerator]} in"
+            f" {earlier.place('accelerator')} (expected one word, or a group of its own)"
+        )
+        raise later.refusal("accelerator", problem)
 
 
 def _check_users_agree(earlier: TunnelConfig, later: TunnelConfig) -> None:

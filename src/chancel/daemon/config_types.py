@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from chancel.daemon.offloads import Offload
 from chancel.errors import ConfigError
 from chancel.protocol.keeper import Mode as Mode  # noqa: PLC0414 - said to be exported
 from chancel.wire.cathedral_fields import CathedralId
@@ -154,7 +155,7 @@ class TunnelConfig:
     control: ControlSocket | None
     pidfile: Path | None
     flocks: Flocks
-    offload: bool
+    offloads: Offload
     mode: Mode = Mode.TUNNEL
     tunnel6: IPv6Interface | None = None
     tap: bool = False
@@ -164,6 +165,7 @@ class TunnelConfig:
     profile: ProfileName = ProfileName.CURRENT
     encapsulation: Path | None = None
     cathedral: CathedralConfig | None = None
+    accelerator: bool = True
     lines: Mapping[str, int] = dataclasses.field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )

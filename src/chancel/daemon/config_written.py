@@ -14,12 +14,25 @@ from chancel.daemon.config_types import TunnelConfig
 
 
 class _Use(NamedTuple):
-    """A file that a line names; no line for a configuration itself."""
+    """A file that a line names; no line for a configuration itself.
+
+    ``real`` is its path without links in the directory. Looked up once: a group of many tunnels has
+    thousands of pairs.
+    """
 
     config: TunnelConfig
     directive: str
     path: Path
-    is_written: bool = False
+    real: str
+    is_written: bool
+
+    @classmethod
+    def of(
+        cls, config: TunnelConfig, directive: str, path: Path, *, is_written: bool = False
+    ) -> _Use:
+        """The use of ``path`` in that line."""
+        real = str(Path(os.path.realpath(path.parent)) / path.name)
+        return cls(config, directive, path, real, is_written)
 
     def is_line_of(self, other: _Use) -> bool:
         """Whether both are of one line, as a secret's file is read and replaced."""
@@ -27,7 +40,7 @@ class _Use(NamedTuple):
 
     def touches(self, other: _Use) -> bool:
         """Whether one of them is replaced, or written on the way to that, and is the other one."""
-        mine, theirs = _real(self.path), _real(other.path)
+        mine, theirs = self.real, other.real
         return (self.is_written and theirs in (mine, mine + replacing.SUFFIX)) or (
             other.is_written and mine in (theirs, theirs + replacing.SUFFIX)
         )
@@ -50,14 +63,10 @@ def check_written(configs: Sequence[TunnelConfig]) -> None:
 
 def _uses(config: TunnelConfig) -> Iterator[_Use]:
     """What is written comes last, so that it is named in the error."""
-    yield _Use(config, "", Path(config.file))
-    yield from (_Use(config, name, path) for name, path, _size in config.key_files)
+    yield _Use.of(config, "", Path(config.file))
+    yield from (_Use.of(config, name, path) for name, path, _size in config.key_files)
     if config.pidfile is not None:
-        yield _Use(config, "pidfile", config.pidfile)
+        yield _Use.of(config, "pidfile", config.pidfile)
     if config.control is not None:
-        yield _Use(config, "control", config.control.path)
-    yield from (_Use(config, name, path, is_written=True) for name, path in config.written_files)
-
-
-def _real(path: Path) -> str:
-    return str(Path(os.path.realpath(path.parent)) / path.name)
+        yield _Use.of(config, "control", config.control.path)
+    yield from (_Use.of(config, name, path, is_written=True) for name, path in config.written_files)

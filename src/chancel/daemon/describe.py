@@ -11,7 +11,9 @@ import ipaddress
 import math
 from typing import Any
 
+from chancel.daemon import offloads
 from chancel.daemon.config_types import KEEPER, Mode
+from chancel.daemon.offloads import ALL, Offload
 from chancel.daemon.records import (
     EXCHANGE_REASONS,
     EXCHANGE_STATES,
@@ -66,6 +68,7 @@ def describe(settings: TunnelSettings, about: Answer, view: View, now: float) ->
         "tx": _direction(view.bless, view.bless.last_at, CURRENT.send_limit_age_s, now),
         "rx": _direction(confess, confess.alive_at, _receive_limit_s(settings.mode), now),
         "post_quantum": _kind(settings.mode) if view.bless.spi or confess.spi else None,
+        "offloads": offloads.with_broken(about.get("offloads", {}), _broken(view)),
         "exchange": _exchange(keeper, now),
         "cathedral": settings.cathedral and _cathedral(settings.cathedral, keeper, now),
         "clock_skew_s": None if math.isnan(keeper.skew_s) else keeper.skew_s,
@@ -123,6 +126,11 @@ def _exchange(keeper: KeeperRecord, now: float) -> Answer:
         "offers_sent": keeper.offers,
         "offer_received_s": age(keeper.peer_at, now),
     }
+
+
+def _broken(view: View) -> Offload:
+    """What processes gave up; numbers that are no offload's name none."""
+    return Offload(view.heaven_tx.broken | view.purgatory_tx.broken) & ALL
 
 
 def _traffic(view: View) -> Answer:

@@ -2,9 +2,9 @@
 
 Two kinds give the same conversation, a frame per read and per write: TUN or TAP (``device_tun``),
 and where ``/dev/net/tun`` is closed to us, the far end of a veth pair (``device_packet``). A frame
-is a 10-byte virtio header (unless offloads are off), then ``frame_header``, then an IP packet or,
-with TAP, an Ethernet frame. It is up to 64 KiB long when the header says that it is a train to be
-cut.
+is a 10-byte virtio header (unless the device's offloads are all off), then ``frame_header``, then
+an IP packet or, with TAP, an Ethernet frame. It is up to 64 KiB long when the header says that it
+is a train to be cut.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import os
 from chancel.daemon import device_packet, device_tun, linux, netconf
 from chancel.daemon.device_types import Device
 from chancel.daemon.linux import MachineError
+from chancel.daemon.offloads import ALL, Offload
 
 
-def open_device(name: str, *, offload: bool, tap: bool = False) -> Device:
+def open_device(name: str, *, wanted: Offload = ALL, tap: bool = False) -> Device:
     """Make the device ``name``, down and without address. Raises :class:`MachineError`.
 
     It disappears when the last descriptor of it is closed, in whatever process.
@@ -27,7 +28,7 @@ def open_device(name: str, *, offload: bool, tap: bool = False) -> Device:
         tun = device_tun.open_clone_device()
     except OSError as closed:
         try:
-            return device_packet.open_packet_device(name, offload=offload, tap=tap)
+            return device_packet.open_packet_device(name, wanted=wanted, tap=tap)
         except OSError as error:
             if not linux.has_capability(linux.CAP_NET_ADMIN):
                 raise _no_right(name, error) from error
@@ -38,7 +39,7 @@ def open_device(name: str, *, offload: bool, tap: bool = False) -> Device:
                 f" in Docker: --device={device_tun.CLONE_DEVICE})"
             ) from error
     try:
-        return device_tun.attach(tun, name, offload=offload, tap=tap)
+        return device_tun.attach(tun, name, wanted=wanted, tap=tap)
     except OSError as error:
         os.close(tun)
         if isinstance(error, PermissionError):

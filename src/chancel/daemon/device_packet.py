@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
-import os
 import socket
 import struct
 from pathlib import Path
 
-from chancel.daemon import linux, netconf
+from chancel.daemon import device_features, device_trial, linux, netconf
 from chancel.daemon.device_types import Device
+from chancel.daemon.offloads import ALL, NONE, OF_DEVICE, TSO, USO, Offload
 
 FAR_END = "far"
 FAR_MTU = 1500
@@ -39,21 +38,36 @@ _ETH_P_IP = 0x0800
 _ETH_P_IPV6 = 0x86DD
 _IFF_NOARP = 0x80
 _SO_RCVBUFFORCE = 33
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_STXCSUM = 0x17
 
 _LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x28, 0x15, 0x06
 """Instructions of the kernel's packet filter (BPF)."""
 
-_USO_SINCE = (6, 2)
+_FEATURES = (
+    ("tx-checksum-ip-generic", Offload.CHECKSUM),
+    ("tx-tcp-segmentation", Offload.TSO4),
+    ("tx-tcp-mangleid-segmentation", Offload.TSO4),
+    ("tx-tcp6-segmentation", Offload.TSO6),
+    ("tx-tcp-ecn-segmentation", TSO),
+    ("tx-udp-segmentation", USO),
+)
+"""What a veth device is asked for, and which of our offloads it is."""
+
+_NEVER = ("tx-checksum-sctp", "tx-gso-list")
+"""These, and big packets of any other kind, are beyond what a virtio header can say."""
+
+_BIG = "-segmentation"
+_OF_THE_KERNEL = "tx-generic-segmentation"
+"""Big packets that the kernel cuts itself before they get to the device."""
 
 
-def open_packet_device(name: str, *, offload: bool, tap: bool = False) -> Device:
+def open_packet_device(name: str, *, wanted: Offload = ALL, tap: bool = False) -> Device:
     """Make the device ``name``, down and without address. Raises OSError."""
+    vnet = bool(wanted & OF_DEVICE)
     with linux.empty_network() as home:
-        packets = _far_end(name, home, offload=offload, tap=tap)
+        packets = _far_end(name, home, vnet=vnet, tap=tap)
     try:
-        mac = _near_end(name, offload=offload, tap=tap)
+        mac = _near_end(name, tap=tap)
+        offloads = _offloads(packets.fileno(), name, wanted if vnet else NONE)
     except OSError:
         packets.close()
         raise
@@ -61,14 +75,13 @@ def open_packet_device(name: str, *, offload: bool, tap: bool = False) -> Device
         packets.detach(),
         name,
         frame_header=b"" if tap else mac + mac + struct.pack("!H", _ETH_P_IP),
-        vnet=offload,
-        tso=offload,
-        uso=offload and _kernel_release() >= _USO_SINCE,
+        vnet=vnet,
+        offloads=offloads,
         tags_aside=tap,
     )
 
 
-def _far_end(name: str, home: int, *, offload: bool, tap: bool) -> socket.socket:
+def _far_end(name: str, home: int, *, vnet: bool, tap: bool) -> socket.socket:
     with contextlib.suppress(OSError):  # no IPv6, or /proc/sys read-only: some chatter, no harm
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -77,7 +90,7 @@ def _far_end(name: str, home: int, *, offload: bool, tap: bool) -> socket.socket
             near = {"ifname": name, "net_ns_fd": home}
             ip.link("add", ifname=FAR_END, kind="veth", peer=near)
             ip.link("set", index=socket.if_nametoindex(FAR_END), state="up", mtu=FAR_MTU)
-        if offload:
+        if vnet:
             packets.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         # A queue that veth has no use for, and that drops everything in the device's first second.
         packets.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
@@ -113,26 +126,31 @@ def _receive_only_ip(packets: socket.socket) -> None:
     packets.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
 
 
-def _near_end(name: str, *, offload: bool, tap: bool) -> bytes:
+def _near_end(name: str, *, tap: bool) -> bytes:
     """Returns the near end's hardware address."""
     index = socket.if_nametoindex(name)
     with netconf.netlink() as ip:
         if not tap:
             ip.link("set", index=index, flags=_IFF_NOARP, change=_IFF_NOARP)
         (link,) = ip.link("get", index=index)
-    if not offload:
-        _disable_checksum_offload(name)
     return bytes.fromhex(link.get_attr("IFLA_ADDRESS").replace(":", ""))
 
 
-def _disable_checksum_offload(name: str) -> None:
-    """Have the kernel fill in checksums; without them it doesn't build trains either."""
-    command = array.array("I", (_ETHTOOL_STXCSUM, 0))
-    request = struct.pack("16sP16x", name.encode(), command.buffer_info()[0])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
-
-
-def _kernel_release() -> tuple[int, int]:
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int("".join(filter(str.isdigit, minor)) or 0)
+def _offloads(packets: int, name: str, wanted: Offload) -> Offload:
+    """Have the near end leave to us what it can of the wanted, and no more. Returns that."""
+    taken = NONE
+    if wanted:
+        of_headers = Offload.COALESCE_UDP if wanted & USO else NONE
+        taken = device_trial.coalescing(packets, wanted | of_headers, ethernet=True)
+        if Offload.COALESCE_UDP not in taken:
+            wanted &= ~USO  # a virtio header of this kernel can't tell of them either
+    ours = {feature for feature, offload in _FEATURES if offload & wanted}
+    big = {each for each in device_features.names(name) if each.endswith(_BIG)}
+    of_checksum = {feature for feature, _offload in _FEATURES}
+    device_features.switch_off(name, (big | of_checksum | {*_NEVER}) - ours - {_OF_THE_KERNEL})
+    active = device_features.active(name)
+    found = taken
+    for feature, offload in _FEATURES:
+        if feature in active:
+            found |= offload
+    return found & wanted

@@ -28,6 +28,7 @@ from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.link import MessageLink, make_link
 from chancel.daemon.linux import MachineError
+from chancel.daemon.offloads import Offload
 from chancel.errors import LinkClosed
 
 ANYWHERE: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
@@ -82,9 +83,8 @@ class SetUp:
         if "error" in message:
             raise MachineError(message["error"])
         fd, network = fds
-        made = Device(
-            **message | {"fd": fd, "frame_header": bytes.fromhex(message["frame_header"])}
-        )
+        about = message | {"fd": fd, "frame_header": bytes.fromhex(message["frame_header"])}
+        made = Device(**about | {"offloads": Offload(message["offloads"])})
         return made, Interface(made.name, socket.socket(fileno=network))
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ def _serve(configs: Sequence[TunnelConfig], link: MessageLink, *, owns_network: 
 
 
 def _make(config: TunnelConfig, owns_network: bool) -> tuple[Device, Interface]:
-    made = device.open_device(config.instance, offload=config.offload, tap=config.tap)
+    made = device.open_device(config.instance, wanted=config.offloads, tap=config.tap)
     interface = Interface.here(made.name)
     try:
         _configure(config, _routes(config, owns_network))

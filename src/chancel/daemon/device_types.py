@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from chancel.daemon.offloads import Offload
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
@@ -11,15 +13,14 @@ class Device:
 
     ``frame_header`` stands between the virtio header and each IPv4 packet, both ways; before IPv6
     it has that type. With TAP it is empty: the packets are Ethernet frames. ``vnet``: frames begin
-    with a virtio header; ``tso`` and ``uso``: trains of TCP, or of UDP, may come and be written.
-    They are all False when offloads are off. ``tags_aside``: a frame's VLAN tag isn't in it, but
-    in the control data of ``recvmsg``.
+    with a virtio header. ``offloads``: what the kernel was asked for and has; the big packets that
+    may come, and those that may be written. ``tags_aside``: a frame's VLAN tag isn't in it, but in
+    the control data of ``recvmsg``.
     """
 
     fd: int
     name: str
     frame_header: bytes
     vnet: bool
-    tso: bool
-    uso: bool
+    offloads: Offload
     tags_aside: bool = False

@@ -22,7 +22,8 @@ from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
 from chancel.daemon.records import HeavenRxRecord, KeeperRecord
-from chancel.daemon.sandbox import Plan, Sandbox
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.sandbox_watch import Watch
 from chancel.daemon.topology import GUARDIAN, End, Topology, Wiring
 from chancel.errors import ChancelError, LinkClosed, LocalProtocolError

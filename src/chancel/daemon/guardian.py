@@ -8,7 +8,6 @@ of the machine's own users.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -16,7 +15,8 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from chancel.daemon import config, logs, sandbox, topology
+from chancel.daemon import config, image, logs, sandbox, topology
+from chancel.daemon.accelerator import Accelerator, engage
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.cell import Cell
 from chancel.daemon.child import Make
@@ -26,7 +26,8 @@ from chancel.daemon.device_setup import SetUp
 from chancel.daemon.group import Group, Message
 from chancel.daemon.guarding import Guarding, hearing_signals, users_of, warm_up
 from chancel.daemon.linux import MachineError
-from chancel.daemon.sandbox import Plan, Sandbox
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.surroundings import Surroundings
 from chancel.daemon.topology import GUARDIAN
 from chancel.daemon.tunnel import Tunnel
@@ -72,11 +73,12 @@ def serve(
     """As :func:`run`, with duties of the caller's choice and files that were checked."""
     logs.setup(GUARDIAN)
     plan = sandbox.prepare(confinement, configs)
-    gc.freeze()
+    accelerator = engage(wanted=configs[0].accelerator)
+    image.settle()
     with hearing_signals() as signals, SetUp(configs, cell) as setup:
         users = users_of(configs, makers)
         group = Group(topology.of(configs[0].mode), makers, users, plan, signals)
-        guardian = Guardian(group, runtime_dir, signals, plan, cell)
+        guardian = Guardian(group, runtime_dir, signals, plan, cell, accelerator)
 
         def start() -> None:
             guardian.start(configs, setup)
@@ -97,16 +99,18 @@ class Guardian(Guarding):
         signals: socket.socket,
         plan: Plan,
         cell: Cell | None,
+        accelerator: Accelerator,
     ) -> None:
         super().__init__(group, runtime_dir, signals, plan)
         self._cell = cell
+        self._accelerator = accelerator
         self._tunnels: dict[int, Tunnel] = {}
         self._next = 0
         self._surroundings = Surroundings(self._loop, group, plan)
 
     def start(self, configs: Sequence[TunnelConfig], setup: SetUp) -> None:
         """Add the first tunnels. Raises :class:`ChancelError`."""
-        self.introduce(configs[0].instance)
+        self.introduce(configs[0].instance, {"accelerator": self._accelerator})
         for each in configs:
             self.add(each, setup)
         for tunnel in self._tunnels.values():

@@ -123,8 +123,10 @@ class Guarding:
             self._group.end(STOP_LIMIT_S)
             self.close()
 
-    def introduce(self, instance: str) -> None:
-        """Tell control of the group, and open its metrics. Raises :class:`ChancelError`."""
+    def introduce(self, instance: str, about: Message | None = None) -> None:
+        """Tell control of the group, with what else there is to tell about it, and open its
+        metrics. Raises :class:`ChancelError`.
+        """
         self._metrics, metrics = ctl_socket.open_metrics(self._runtime_dir, instance)
         self._group.tell_control(
             {
@@ -134,6 +136,7 @@ class Guarding:
                     "started_wall": time.time(),
                     "processes": {name: child.pid for name, child in self._group.children.items()},
                     **self._plan.in_force(),
+                    **(about or {}),
                 },
                 "uid": os.geteuid(),
             },

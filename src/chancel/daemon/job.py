@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from chancel.daemon.sandbox import Sandbox
+from chancel.daemon.sandbox_mode import Sandbox
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

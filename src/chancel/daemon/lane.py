@@ -23,13 +23,21 @@ from typing import NamedTuple
 from chancel.daemon import linux
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import SEAL_FUTURE_WRITE, SEAL_SIZE, seal
-from chancel.daemon.run import MAX_RUNS, RUN_BYTES, Run, decode_runs, encode_runs
+from chancel.daemon.run import (
+    MAX_RUNS,
+    RUN_BYTES,
+    Run,
+    decode_token,
+    encode_token,
+    is_lone,
+)
 from chancel.errors import LinkClosed
 
 SLOT_BYTES = 256 * 1024
 """One slot: at least one 64 KiB read and what sealing adds to it, with room to drain more."""
 
 _TOKEN_BYTES = 1 + MAX_RUNS * RUN_BYTES
+_MAX_SLOTS = 255
 
 
 class LaneEnds(NamedTuple):
@@ -53,6 +61,15 @@ def make_lane(name: str, slots: int, slot_bytes: int = SLOT_BYTES) -> LaneEnds:
     return LaneEnds(memory, slots, slot_bytes, writer, reader)
 
 
+def _patience(slots: int) -> int:
+    """How many lone packets may pass before the reader gives their slots back, all at once.
+
+    A token each would cost two system calls in the way of every such packet. Half of the slots
+    stay with the writer meanwhile, so it never waits for what the reader merely keeps.
+    """
+    return max(1, slots // 2)
+
+
 class LaneWriter:
     """The writing end. A slot is ours from :meth:`slot` until :meth:`send`."""
 
@@ -66,6 +83,8 @@ class LaneWriter:
         ]
         self._free = list(range(ends.slots))
         self._out: set[int] = set()
+        self._owed = 0
+        self._patience = _patience(ends.slots)
         self._current: int | None = None
         self.watch: Callable[[list[Run]], None] | None = None
         """Told of each batch that leaves, while somebody traces."""
@@ -77,7 +96,7 @@ class LaneWriter:
     def slot(self) -> tuple[int, memoryview] | None:
         """Number and memory of the slot to fill next; ``None`` while the reader holds them all."""
         if self._current is None:
-            if self._out:
+            if self._owed >= self._patience or not self._free:
                 self._reclaim()
             if not self._free:
                 return None
@@ -94,7 +113,7 @@ class LaneWriter:
         """Hand the current slot over. Raises ``LinkClosed`` when the reader is gone."""
         if self._current is None:
             raise ValueError("no slot was taken")
-        token = bytes((self._current,)) + encode_runs(runs)
+        token = encode_token(self._current, runs)
         while True:
             try:
                 self._socket.send(token)
@@ -105,24 +124,27 @@ class LaneWriter:
             else:
                 break
         self._out.add(self._current)
+        self._owed += 1 if is_lone(runs) else self._patience
         self._current = None
         if self.watch is not None:
             self.watch(runs)
 
     def _reclaim(self) -> None:
-        """Take one slot back, if one has come: the last one back is used next, still in cache."""
+        """Take slots back, if a token has come: the last one back is used next, still in cache."""
+        self._owed = 0
         try:
-            token = self._socket.recv(16)
+            token = self._socket.recv(_MAX_SLOTS)
         except BlockingIOError:
             return
         except ConnectionResetError as error:
             raise LinkClosed("the reader of a lane is gone") from error
         if not token:
             raise LinkClosed("the reader of a lane is gone")
-        if token[0] not in self._out:
-            raise NeighbourLied("a slot of a lane was given back that was not out")
-        self._out.remove(token[0])
-        self._free.append(token[0])
+        for number in token:
+            if number not in self._out:
+                raise NeighbourLied("a slot of a lane was given back that was not out")
+            self._out.remove(number)
+            self._free.append(number)
 
 
 def _wait(end: socket.socket, events: int) -> None:
@@ -176,7 +198,8 @@ class LaneReader:
         self._slots = [
             memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
         ]
-        self._token = bytearray(_TOKEN_BYTES)
+        self._kept = bytearray()
+        self._patience = _patience(ends.slots)
 
     def fileno(self) -> int:
         """Readable when a batch waits (or the writer is gone)."""
@@ -184,23 +207,27 @@ class LaneReader:
 
     def receive(self) -> Batch | None:
         """Take the next batch, or ``None``. Raises ``LinkClosed`` when the writer is gone."""
-        token = self._token
         try:
-            size = self._socket.recv_into(token)
+            token = self._socket.recv(_TOKEN_BYTES)
         except BlockingIOError:
             return None
         except ConnectionResetError as error:
             raise LinkClosed("the writer of a lane is gone") from error
-        if not size:
+        if not token:
             raise LinkClosed("the writer of a lane is gone")
-        number = token[0]
+        number, runs = decode_token(token, self.slot_bytes)
         if number >= len(self._slots):
             raise NeighbourLied("a lane's token names a slot that does not exist")
-        return Batch(number, self._slots[number], decode_runs(token[1:size], self.slot_bytes))
+        return Batch(number, self._slots[number], runs)
 
     def release(self, batch: Batch) -> None:
-        """Give the slot back to the writer."""
+        """Give the slot back to the writer: at once, or after some lone packets all of theirs."""
+        kept = self._kept
+        kept.append(batch.slot)
+        if len(kept) < self._patience and is_lone(batch.runs):
+            return
         try:
-            self._socket.send(bytes((batch.slot,)))
+            self._socket.send(kept)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise LinkClosed("the writer of a lane is gone") from error
+        kept.clear()

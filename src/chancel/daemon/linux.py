@@ -60,6 +60,7 @@ _libc.mmap.argtypes = (
     *(ctypes.c_int, ctypes.c_int, ctypes.c_long),
 )
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
@@ -149,6 +150,13 @@ def map_memory(memory: int, size: int, *, writable: bool) -> memoryview:
 def untouched_memory(size: int) -> memoryview:
     """Memory of our own, zeros, whose pages cost nothing before they are written."""
     return memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+def release_pages(address: int, size: int) -> None:
+    """Unmap the pages of a mapping, which stays: madvise(2) with ``MADV_DONTNEED``. At the next
+    touch they are what stands in the file, or zero. Raises OSError.
+    """
+    _call("madvise", address, size, mmap.MADV_DONTNEED)
 
 
 def mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:

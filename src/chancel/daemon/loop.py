@@ -1,8 +1,12 @@
 """The event loop of every process: epoll, one timer, nothing else.
 
-A process sleeps until a descriptor is ready or its one deadline comes. After waking it yields the
-processor once, so that whoever woke it can put more into the same batch. Trials of the design
-gained a fifth by that; on the machine where this was last measured it made no difference.
+A process sleeps until a descriptor is ready or its one deadline comes. What it does between waking
+and handing on delays a packet, so there is as little of it as can be; what only keeps books is left
+for :meth:`Loop.run`'s ``wake``, and stands back once for those whom this turn has woken.
+
+Rejected: yielding the processor after waking, so that whoever woke us can put more into the same
+batch. It costs each packet a system call in each process, and batches grow by themselves where work
+waits (``docs/decisions/017-latency.md``).
 """
 
 from __future__ import annotations
@@ -12,6 +16,10 @@ import select
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+_MOST_READY = 32
+"""Sources heard in one turn: the kernel passes over the others until the next, in turns. Room for
+so many is cheap to come by; epoll's own default would take twelve kilobytes each time."""
 
 
 class HasFileno(Protocol):
@@ -69,27 +77,32 @@ class Loop:
         self._running = True
         handlers = self._handlers
         poll = self._epoll.poll
-        monotonic = time.monotonic
         while self._running:
             deadline = wake_at()
-            timeout = -1.0
-            if deadline is not None:
-                now = monotonic()
+            if deadline is None:
+                ready = poll(-1, _MOST_READY)
+            else:
+                now = time.monotonic()
                 if now >= deadline:
+                    os.sched_yield()
                     wake(now)
                     if not self._running:
                         return
                     deadline = wake_at()
-                timeout = -1.0 if deadline is None else max(0.0, deadline - now)
-            ready = poll(timeout)
+                ready = poll(_patience(deadline, now), _MOST_READY)
             self.wakeups += 1
             if len(ready) == 1:
-                os.sched_yield()
                 handlers[ready[0][0]][1]()
-            elif ready:
-                os.sched_yield()
-                for _order, fd in sorted((handlers[fd][0], fd) for fd, _ in ready):
-                    if fd in handlers:  # an earlier handler may have removed it
-                        handlers[fd][1]()
-                    if not self._running:
-                        return
+                continue
+            for _order, fd in sorted([(handlers[fd][0], fd) for fd, _ in ready]):
+                if fd in handlers:  # an earlier handler may have removed it
+                    handlers[fd][1]()
+                if not self._running:
+                    return
+
+
+def _patience(deadline: float | None, now: float) -> float:
+    """How long to wait, as epoll wants it: below 0 is for ever."""
+    if deadline is None:
+        return -1
+    return deadline - now if deadline > now else 0

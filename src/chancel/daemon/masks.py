@@ -18,15 +18,14 @@ from pathlib import Path
 
 from chancel.crypto.kdf import cathedral_shroud_key, peer_shroud_key, shroud_base_identity
 from chancel.crypto.suite import Suite
+from chancel.daemon.hot.masking import RunEncapsulation, RunShroud
 from chancel.daemon.run import pack_address
 from chancel.daemon.settings import CathedralSettings, TunnelSettings
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.base_keys import SecretSource
-from chancel.protocol.encapsulation import Encapsulation
 from chancel.protocol.mask_keys import MaskKeys
 from chancel.protocol.masking import Mask
 from chancel.protocol.messages import Command, InstallCathedralMask, InstallMask
-from chancel.protocol.shroud import Shroud
 from chancel.protocol.shroud_marks import Marks
 from chancel.protocol.switch import AMBRY_LIMIT_S
 from chancel.vault.files import SecretFile
@@ -117,10 +116,13 @@ class Masks:
         """Use this key from now on; commands that are about none change nothing."""
         match command:
             case InstallMask(key):
-                masked = Encapsulation if self._settings.encapsulation else Shroud
+                masked = RunEncapsulation if self._settings.encapsulation else RunShroud
                 self._replace(masked(key, self._suite), now)
             case InstallCathedralMask(key, identity, hosts):
-                self._cathedrals = _CathedralMask(key, Marks(self._suite, identity), self._suite)
+                marks = Marks(self._suite, identity)
+                self._cathedrals = RunShroud(
+                    key, self._suite, lambda: marks.current(time.monotonic())
+                )
                 self._hosts = frozenset(map(_mapped, hosts))
 
     def understood(self, at: float) -> None:
@@ -140,6 +142,11 @@ class Masks:
                 return self._cathedrals
         overlap = self._overlap
         return self._peer if offer or overlap is None or overlap.is_over(now) else overlap
+
+    def worn(self, packed: bytes, now: float, *, offer: bool = False) -> Mask | None:
+        """:meth:`of` what is sent: of two masks the one that it wears."""
+        mask = self.of(packed, now, offer=offer)
+        return mask.worn if isinstance(mask, _Overlap) else mask
 
     def _replace(self, new: Mask, now: float) -> None:
         old, before, self._peer = self._peer, self._overlap, new
@@ -176,9 +183,14 @@ class _Overlap:
         """Whether the old mask has had its time."""
         return now >= self.until
 
+    @property
+    def worn(self) -> Mask:
+        """The one that traffic to the peer wears now."""
+        return self._new if self.peer_has_new else self.old
+
     def wrap(self, datagram: Buffer, limit: int) -> bytes:
         """As of a ``Mask``."""
-        return (self._new if self.peer_has_new else self.old).wrap(datagram, limit)
+        return self.worn.wrap(datagram, limit)
 
     def unwrap(self, datagram: Buffer) -> bytes:
         """As of a ``Mask``."""
@@ -197,22 +209,6 @@ class _Overlap:
 
     def _recognises(self, datagram: bytes) -> bool:
         return datagram[: len(MAGIC)] == MAGIC or datagram[self._flocks_at] == self._flocks
-
-
-class _CathedralMask:
-    """A shroud that begins with a mark, by which a cathedral tells its clients apart."""
-
-    def __init__(self, key: bytes, marks: Marks, suite: Suite) -> None:
-        self._shroud = Shroud(key, suite)
-        self._marks = marks
-
-    def wrap(self, datagram: Buffer, limit: int) -> bytes:
-        """As of a ``Mask``."""
-        return self._shroud.wrap(datagram, limit, self._marks.current(time.monotonic()))
-
-    def unwrap(self, datagram: Buffer) -> bytes:
-        """As of a ``Mask``: what cathedrals send is random from the first byte on."""
-        return self._shroud.unwrap(datagram)
 
 
 def _mapped(host: bytes) -> bytes:

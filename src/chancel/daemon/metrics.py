@@ -54,6 +54,8 @@ def counter(name: str, help_: str) -> Family:
 
 BUILD = gauge("build_info", "The release that runs; always 1.")
 STARTED = gauge("start_time_seconds", "When the group started, in Unix time.")
+ACCELERATED = gauge("accelerated", "1 where the accelerator's functions run.")
+OFFLOAD = gauge("offload", "1 for an offload of the kernel's that is in use.")
 WAKEUPS = counter("wakeups", "How often a process woke up.")
 UP = gauge("tunnel_up", "1 with keys and a packet of the peer in the last 120 seconds.")
 PATH = gauge("peer_path", "1 for the kind of path that is in use.")
@@ -117,6 +119,8 @@ def _samples(answer: dict[str, Any]) -> Iterator[Sample]:
         yield from _cathedral(tunnel, labels)
         yield from _keys(tunnel, labels)
         yield from _traffic(tunnel["traffic"], labels)
+        for offload, how in tunnel["offloads"].items():
+            yield Sample(OFFLOAD, labels | {"offload": offload}, int(how == "on"))
         for process, reasons in sorted(tunnel["drops_by_process"].items()):
             for reason, drop in sorted(reasons.items()):
                 yield Sample(DROPS, labels | {"process": process, "reason": reason}, drop["count"])
@@ -126,6 +130,8 @@ def group_samples(group: dict[str, Any]) -> Iterator[Sample]:
     """What every group has, whatever it carries."""
     yield Sample(BUILD, {"version": __version__}, 1)
     yield Sample(STARTED, {}, group["started_wall"])
+    if "accelerator" in group:  # a cathedral has none
+        yield Sample(ACCELERATED, {}, int(group["accelerator"] == "on"))
     for process, wakeups in sorted(group["wakeups"].items()):
         yield Sample(WAKEUPS, {"process": process}, wakeups["count"])
 

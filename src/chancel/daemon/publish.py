@@ -119,4 +119,8 @@ class Publisher:
 
 def earliest(*times: float | None) -> float | None:
     """The earliest of some deadlines, of which any may be absent."""
-    return min((at for at in times if at is not None), default=None)
+    first = None
+    for at in times:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first

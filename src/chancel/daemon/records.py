@@ -114,15 +114,17 @@ class BlessRecord(Record):
 class PurgatoryRecord(Record):
     """purgatory-tx and purgatory-rx: datagrams, bytes, and the system calls that moved them.
 
-    ``error`` is the ``errno`` of the last send that the machine refused.
+    ``error`` is the ``errno`` of the last send that the machine refused. ``broken`` holds the
+    :class:`Offload` that was given up.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQQI")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQQII")
 
     datagrams: int = 0
     octets: int = 0
     calls: int = 0
     error: int = 0
+    broken: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,10 +157,11 @@ class HeavenTxRecord(Record):
     there is a cathedral, paths are probed, too: ``mtu_acks`` are the acknowledgements that say
     something of the MTU, and have a size of their own, as both may come at once.
     ``refused_source`` and ``refused_target`` are the addresses of the last inner packet that no
-    accepted network has (IPv4 mapped into IPv6).
+    accepted network has (IPv4 mapped into IPv6). ``broken`` holds each :class:`Offload` that was
+    given up.
     """
 
-    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIIIQ16s16s")
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=QQdIIIIIIQ16s16sI")
 
     packets: int = 0
     octets: int = 0
@@ -172,6 +175,7 @@ class HeavenTxRecord(Record):
     writes: int = 0
     refused_source: bytes = NO_IP
     refused_target: bytes = NO_IP
+    broken: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -51,8 +51,13 @@ class Run(NamedTuple):
         return self.offset + (self.packets - 1) * self.size + self.last
 
 
-_RUN = struct.Struct("=HBxHHHxxI18s2x")
+_FIELDS = "HBxHHHxxI18s2x"
+_RUN = struct.Struct(f"={_FIELDS}")
+_LONE = struct.Struct(f"=B{_FIELDS}")
 RUN_BYTES = _RUN.size
+LONE_BYTES = _LONE.size
+"""Of a token with one run: most tokens, while latency counts."""
+
 _new = tuple.__new__  # Run._make, without its Python
 _ADDRESS = struct.Struct("!16sH")
 _ZONE = struct.Struct("!I")
@@ -93,6 +98,26 @@ def encode_runs(runs: list[Run]) -> bytes:
     return b"".join([_RUN.pack(*run) for run in runs])
 
 
+def encode_token(slot: int, runs: list[Run]) -> bytes:
+    """What hands a slot over: its number and its runs. Raises ``ValueError`` as above."""
+    if len(runs) == 1:
+        return _LONE.pack(slot, *runs[0])
+    return bytes((slot,)) + encode_runs(runs)
+
+
+def decode_token(token: bytes | bytearray, slot_bytes: int) -> tuple[int, list[Run]]:
+    """Inverse of :func:`encode_token`, of what a neighbour sent. The slot's number is not judged.
+
+    Raises :class:`NeighbourLied` as :func:`decode_runs` does.
+    """
+    if len(token) != LONE_BYTES:
+        return token[0], decode_runs(token[1:], slot_bytes)
+    fields = _LONE.unpack(token)
+    run = _new(Run, fields[1:])
+    _checked_end(run, 0, slot_bytes)
+    return fields[0], [run]
+
+
 def decode_runs(data: bytes | bytearray | memoryview, slot_bytes: int) -> list[Run]:
     """Decode and bound the runs of a token: they lie one behind the other within ``slot_bytes``.
 
@@ -102,12 +127,25 @@ def decode_runs(data: bytes | bytearray | memoryview, slot_bytes: int) -> list[R
         raise NeighbourLied("a lane's token has an odd length")
     runs = [_new(Run, fields) for fields in _RUN.iter_unpack(data)]
     end = 0
-    for _tunnel, _next, packets, size, last, offset, _source in runs:
-        if (
-            not 1 <= packets <= MAX_RUN_PACKETS
-            or not 0 < last <= size <= MAX_PACKET_BYTES
-            or offset < end
-            or (end := offset + (packets - 1) * size + last) > slot_bytes
-        ):
-            raise NeighbourLied("a lane's token names a run outside of its slot")
+    for run in runs:
+        end = _checked_end(run, end, slot_bytes)
     return runs
+
+
+def _checked_end(run: Run, begin: int, slot_bytes: int) -> int:
+    """Where a neighbour's run ends; it must not begin before ``begin``."""
+    _tunnel, _next, packets, size, last, offset, _source = run
+    end = offset + (packets - 1) * size + last
+    if (
+        not 1 <= packets <= MAX_RUN_PACKETS
+        or not 0 < last <= size <= MAX_PACKET_BYTES
+        or offset < begin
+        or end > slot_bytes
+    ):
+        raise NeighbourLied("a lane's token names a run outside of its slot")
+    return end
+
+
+def is_lone(runs: list[Run]) -> bool:
+    """Whether a batch is a single packet: then latency counts, and the slot is as good as new."""
+    return len(runs) == 1 and runs[0][2] == 1

@@ -7,7 +7,6 @@ off again. The guardian, which goes on opening devices and sockets, gives up les
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import resource
@@ -28,6 +27,7 @@ from chancel.daemon import (
 from chancel.daemon.config_types import KEEPER, TunnelConfig
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_filter import Program
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.topology import WIRED_FROM, End
 
 DESCRIPTORS = 1024
@@ -37,15 +37,6 @@ READERS = frozenset({*KEEPER.values(), "cathedral"})
 """Processes that read files while they serve: secrets, and a cathedral's settings."""
 
 log = logging.getLogger("chancel.daemon")
-
-
-class Sandbox(enum.StrEnum):
-    """``chancel run --sandbox=…``."""
-
-    ON = "on"
-    LOG = "log"
-    """Nothing is stopped; what would have been is logged (for a new version of a library)."""
-    OFF = "off"
 
 
 class Plan(NamedTuple):

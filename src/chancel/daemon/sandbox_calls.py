@@ -136,6 +136,7 @@ DUTIES: dict[str, tuple[Call, ...]] = {
     "purgatory-rx": (Call("getsockopt", (End.ARRIVED,)), Call("recvmsg", (End.ARRIVED,))),
     "purgatory-tx": (
         Call("getsockopt", (End.ARRIVED,)),
+        Call("sendmmsg", (End.ARRIVED,)),
         Call("sendmsg", (End.ARRIVED,)),
         Call("sendto", (End.ARRIVED,)),
     ),
@@ -151,6 +152,7 @@ DUTIES: dict[str, tuple[Call, ...]] = {
         Call("lstat"),
         Call("getsockopt", (End.ARRIVED,)),
         Call("recvmsg", (End.ARRIVED,)),
+        Call("sendmmsg", (End.ARRIVED,)),
         Call("sendmsg", (End.ARRIVED,)),
         Call("sendto", (End.ARRIVED,)),
     ),

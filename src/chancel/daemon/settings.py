@@ -7,6 +7,7 @@ import ipaddress
 from typing import Any
 
 from chancel.daemon.config_types import Mode, Network, ProfileName
+from chancel.daemon.offloads import ALL, Offload
 from chancel.protocol.profile import CURRENT, V0_9, Profile
 from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.types import Address, FlockId, Flocks
@@ -51,7 +52,8 @@ class TunnelSettings:
     ``tunnel`` is ``None`` for a TAP device; ``tunnel6`` is an IPv6 address beside it.
     ``frame_header`` is what stands before each IP packet on the device descriptor, between the
     vnet header and the packet: empty for TUN and TAP, an Ethernet header for a packet socket in
-    place of TUN. ``tags_aside``: VLAN tags come beside the frame, as from a packet socket.
+    place of TUN. ``offloads``: those of device and socket that are on. ``tags_aside``: VLAN tags
+    come beside the frame, as from a packet socket.
     """
 
     instance: str
@@ -65,9 +67,7 @@ class TunnelSettings:
     secret: str
     frame_header: bytes = b""
     tun_vnet: bool = True
-    tun_uso: bool = False
-    udp_gso: bool = True
-    udp_gro: bool = True
+    offloads: Offload = ALL
     mode: Mode = Mode.TUNNEL
     tunnel6: ipaddress.IPv6Interface | None = None
     tap: bool = False
@@ -103,9 +103,7 @@ class TunnelSettings:
             "secret": self.secret,
             "frame_header": self.frame_header.hex(),
             "tun_vnet": self.tun_vnet,
-            "tun_uso": self.tun_uso,
-            "udp_gso": self.udp_gso,
-            "udp_gro": self.udp_gro,
+            "offloads": self.offloads,
             "mode": self.mode,
             "tunnel6": str(self.tunnel6) if self.tunnel6 else None,
             "tap": self.tap,
@@ -132,9 +130,7 @@ class TunnelSettings:
             secret=data["secret"],
             frame_header=bytes.fromhex(data["frame_header"]),
             tun_vnet=data["tun_vnet"],
-            tun_uso=data["tun_uso"],
-            udp_gso=data["udp_gso"],
-            udp_gro=data["udp_gro"],
+            offloads=Offload(data["offloads"]),
             mode=Mode(data["mode"]),
             tunnel6=ipaddress.IPv6Interface(data["tunnel6"]) if data["tunnel6"] else None,
             tap=data["tap"],

@@ -14,7 +14,8 @@ from chancel.daemon.logs import RateLimit
 from chancel.daemon.loop import Loop
 from chancel.daemon.network_watch import NetworkWatch
 from chancel.daemon.publish import earliest
-from chancel.daemon.sandbox import Plan, Sandbox
+from chancel.daemon.sandbox import Plan
+from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.topology import LOOKUP
 from chancel.wire.types import Address
 

@@ -10,12 +10,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from chancel.daemon import ctl_socket, peers, places, udp
+from chancel.daemon import ctl_socket, offloads, peers, places, udp
 from chancel.daemon.config_types import CathedralConfig, Mode, TunnelConfig
 from chancel.daemon.device_setup import SetUp
 from chancel.daemon.device_types import Device
 from chancel.daemon.interface import Interface
 from chancel.daemon.linux import MachineError
+from chancel.daemon.offloads import Offload
 from chancel.daemon.pidfile import PidFile
 from chancel.daemon.settings import PROFILES, CathedralSettings, TunnelSettings
 from chancel.daemon.udp import UdpSocket
@@ -54,6 +55,7 @@ class Tunnel:
                 raise MachineError(f"{config.file}: {error}") from error
             tunnel._files = files.pop_all()
             tunnel._descriptors = descriptors.pop_all()
+            tunnel._tell_offloads()
             return tunnel
 
     @classmethod
@@ -76,7 +78,11 @@ class Tunnel:
         if config.pidfile is not None:
             pidfile = PidFile.claim(config.pidfile)
             files.callback(pidfile.remove)
-        bound = udp.open_udp(config.local, offload=config.offload)
+        bound = udp.open_udp(
+            config.local,
+            gso=Offload.GSO in config.offloads,
+            gro=Offload.GRO in config.offloads,
+        )
         descriptors.enter_context(bound.socket)
         made, interface = setup.make(config)
         files.callback(interface.close)
@@ -96,6 +102,21 @@ class Tunnel:
             _files=files,
         )
 
+    @property
+    def offloads(self) -> Offload:
+        """Those that were wanted and that there are."""
+        return self.device.offloads | offloads.of_socket(gso=self.udp.gso, gro=self.udp.gro)
+
+    def _tell_offloads(self) -> None:
+        wanted, found = self.config.offloads, self.offloads
+        log.info(
+            "offloads tunnel=%s on=%s off=%s refused=%s",
+            self.config.instance,
+            offloads.names(found),
+            offloads.names(~wanted),
+            offloads.names(wanted & ~found),
+        )
+
     def settings(self) -> TunnelSettings:
         """What the duties have to know."""
         return TunnelSettings(
@@ -110,9 +131,7 @@ class Tunnel:
             secret=str(self.config.secret),
             frame_header=self.device.frame_header,
             tun_vnet=self.device.vnet,
-            tun_uso=self.device.uso,
-            udp_gso=self.udp.gso,
-            udp_gro=self.udp.gro,
+            offloads=self.offloads,
             mode=self.config.mode,
             tunnel6=self.config.tunnel6,
             tap=self.config.tap,
@@ -132,12 +151,7 @@ class Tunnel:
             "tap": self.config.tap,
             "bridge": self.config.bridge,
             "local": str(self.local),
-            "offloads": {
-                "tun_tso": self.device.tso,
-                "tun_uso": self.device.uso,
-                "udp_gso": self.udp.gso,
-                "udp_gro": self.udp.gro,
-            },
+            "offloads": offloads.states(self.config.offloads, self.offloads),
         }
 
     def descriptors_for(self, duty: str) -> list[int]:

@@ -33,8 +33,12 @@ class UdpSocket(NamedTuple):
     gro: bool
 
 
-def open_udp(local: Address, *, offload: bool, buffer_bytes: int = BUFFER_BYTES) -> UdpSocket:
+def open_udp(
+    local: Address, *, gso: bool = True, gro: bool = True, buffer_bytes: int = BUFFER_BYTES
+) -> UdpSocket:
     """Bind to ``local`` (port 0: any free one). Raises :class:`MachineError`.
+
+    ``gso`` and ``gro``: whether trains are wanted, if the kernel has them.
 
     The kernel's buffers are of ``buffer_bytes`` each, as far as the machine allows. An IPv6 socket
     bound to any address takes IPv4 as well.
@@ -52,8 +56,8 @@ def open_udp(local: Address, *, offload: bool, buffer_bytes: int = BUFFER_BYTES)
         raise MachineError(_refusal(local, error)) from error
     return UdpSocket(
         udp,
-        gso=offload and _enable(udp, UDP_SEGMENT, 0),
-        gro=offload and _enable(udp, UDP_GRO, 1),
+        gso=gso and _enable(udp, UDP_SEGMENT, 0),
+        gro=gro and _enable(udp, UDP_GRO, 1),
     )
 
 

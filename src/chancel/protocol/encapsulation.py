@@ -13,7 +13,10 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from chancel.crypto.kdf_legacy import encapsulation_mask
+import numpy as np
+import numpy.typing as npt
+
+from chancel.crypto.kdf_legacy import encapsulation_masks
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
@@ -27,11 +30,11 @@ MIN_BYTES: Final = HEADER_BYTES + LEGACY.overhead_bytes
 MASKED_BYTES: Final = 20
 COUNT_LIMIT: Final = 1 << 24
 """A count that is never shown: the fake SPI changes, and counting starts again."""
+FIRST_COUNT: Final = 1
 
 _HEADER = struct.Struct("!IIQ16s")
 _SPI_BYTES = 4
 _SEED_BYTES = 16
-_FIRST_COUNT = 1
 _LOW_32 = 0xFFFF_FFFF
 
 
@@ -41,8 +44,8 @@ class Encapsulation:
     ``count`` is that of the first datagram.
     """
 
-    def __init__(self, key: Buffer, suite: Suite, count: int = _FIRST_COUNT) -> None:
-        self._key = bytes(key)
+    def __init__(self, key: Buffer, suite: Suite, count: int = FIRST_COUNT) -> None:
+        self._masks = encapsulation_masks(suite, key)
         self._suite = suite
         self._count = count
         self._spi = self._draw_spi()
@@ -50,12 +53,28 @@ class Encapsulation:
     def wrap(self, datagram: Buffer, limit: int) -> bytes:
         """Return outer header and masked datagram; no datagram grows beyond that, for any limit."""
         del limit
-        if self._count == COUNT_LIMIT:
-            self._count, self._spi = _FIRST_COUNT, self._draw_spi()
-        seed = self._suite.random(_SEED_BYTES)
-        header = _HEADER.pack(self._spi, self._count & _LOW_32, self._count, seed)
-        self._count += 1
+        header = self.headers(1)
         return header + self._masked(header, datagram)
+
+    def headers(self, count: int) -> bytes:
+        """The outer headers of the next ``count`` datagrams, one behind the other."""
+        seeds = self._suite.random(count * _SEED_BYTES)
+        headers = bytearray()
+        for at in range(0, len(seeds), _SEED_BYTES):
+            if self._count == COUNT_LIMIT:
+                self._count, self._spi = FIRST_COUNT, self._draw_spi()
+            seed = seeds[at : at + _SEED_BYTES]
+            headers += _HEADER.pack(self._spi, self._count & _LOW_32, self._count, seed)
+            self._count += 1
+        return bytes(headers)
+
+    def masks(self, headers: bytes, count: int) -> npt.NDArray[np.uint8]:
+        """The masks behind ``count`` headers, as rows of ``MASKED_BYTES``.
+
+        For whole runs (``chancel.daemon.hot.masking``).
+        """
+        masks = self._masks.rows(headers, count, MASKED_BYTES)
+        return np.frombuffer(masks, np.uint8).reshape(count, MASKED_BYTES)
 
     def unwrap(self, datagram: Buffer) -> bytes:
         """Return what follows the outer header, unmasked; nothing in that header is looked at.
@@ -68,7 +87,7 @@ class Encapsulation:
 
     def _masked(self, header: Buffer, datagram: Buffer) -> bytes:
         """Masking and unmasking are the same."""
-        mask = encapsulation_mask(self._suite, self._key, header, MASKED_BYTES)
+        mask = self._masks(header, MASKED_BYTES)
         bits = int.from_bytes(datagram[:MASKED_BYTES], "big") ^ int.from_bytes(mask, "big")
         return b"".join((bits.to_bytes(MASKED_BYTES, "big"), datagram[MASKED_BYTES:]))
 

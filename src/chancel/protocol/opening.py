@@ -16,7 +16,7 @@ import dataclasses
 import math
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,9 +73,12 @@ class Opener:
 
     Every refusal is raised and counted by the caller, at the place where the bytes entered, in
     ``drops``. A batch takes the parts of :meth:`open_untrusted` by itself: :attr:`expected_flocks`,
-    :meth:`lookup`, the slot's window and cipher, :meth:`authenticated`, :meth:`tail_allowed`; and
-    for any packet that doesn't fit the batch, or whose tag is bad, the whole method. Call
-    :meth:`wake` before a batch when :meth:`wake_at` has come: ``lookup`` has no clock.
+    :meth:`lookup` or :meth:`slots`, the slot's window and cipher, :meth:`authenticated`,
+    :meth:`tail_allowed`; and for any packet that doesn't fit the batch, or whose tag is bad, the
+    whole method. Call :meth:`wake` before a batch when :meth:`wake_at` has come: ``lookup`` has no
+    clock.
+
+    ``window`` makes the replay window of a key from its width, and may make a twin of ours.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Opener:
         suite: Suite,
         behaviour: Behaviour = CHANCEL,
         profile: Profile = CURRENT,
+        window: Callable[[int], ReplayWindow] = ReplayWindow,
     ) -> None:
         self.drops: Counter[Drop] = Counter()
         self.layout = profile.layouts.traffic
@@ -91,6 +95,7 @@ class Opener:
         """The bytes from 16 on of every header that the peer sends."""
         self._suite = suite
         self._behaviour = behaviour
+        self._window = window
         self._slots: list[Slot] = []
         self._active: Slot | None = None
         self._alive_at: float | None = None
@@ -118,7 +123,7 @@ class Opener:
         """Install a key or erase all. A send key is none of ours and ignored."""
         match command:
             case InstallReceiveKey(spi, salt, key):
-                window = ReplayWindow(self._behaviour.replay_window)
+                window = self._window(self._behaviour.replay_window)
                 self._install(Slot(spi, salt, self._suite.aead(key), window, now), now)
             case EraseKeys():
                 self._slots.clear()
@@ -139,6 +144,14 @@ class Opener:
             return active
         return next((slot for slot in reversed(self._slots) if slot.spi == spi), None)
 
+    def slots(self) -> list[Slot]:
+        """All keys; those with one SPI in the order in which to try them, the active one first."""
+        slots = self._slots[::-1]
+        if len(slots) > 1 and self._active is not None:
+            slots.remove(self._active)
+            slots.insert(0, self._active)
+        return slots
+
     def open_untrusted(self, datagram: Buffer, now: float) -> Opened:
         """Open one datagram of kind ``TRAFFIC``.
 
@@ -152,7 +165,9 @@ class Opener:
         if datagram[16 : layout.header_bytes] != self.expected_flocks:
             raise RemoteProtocolError(Drop.FLOCK_MISMATCH)
         reason = Drop.UNKNOWN_SPI  # and no exception: kept here, it would be a cycle with our frame
-        for slot in self._candidates(header.spi):
+        for slot in self.slots():
+            if slot.spi != header.spi:
+                continue
             try:
                 plaintext = _decrypt_untrusted(slot, layout, header, datagram)
             except RemoteProtocolError as error:
@@ -276,14 +291,6 @@ class Opener:
         if self._active not in self._slots:
             self._active = slot
         self._set_expiry()
-
-    def _candidates(self, spi: Spi) -> list[Slot]:
-        """The keys with this SPI, in the order in which to try them."""
-        first = self.lookup(spi)
-        if first is None:
-            return []
-        others = (slot for slot in reversed(self._slots) if slot.spi == spi and slot is not first)
-        return [first, *others]
 
     def _set_expiry(self) -> None:
         self._expires_at = min((slot.expires_at for slot in self._slots), default=math.inf)

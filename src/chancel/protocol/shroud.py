@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
@@ -28,31 +29,44 @@ SHROUD_BYTES: Final = HEADER_BYTES + 1
 MIN_BYTES: Final = HEADER_BYTES + OVERHEAD_BYTES
 """Nothing shorter is unwrapped."""
 
+END: Final = 0xFF
+"""The byte behind a datagram; then come zeros, or nothing."""
+DRAWN_BYTES: Final = HEADER_BYTES + 4
+"""Random bytes for one datagram: a header (all of it or behind the mark), and how far it grows."""
+
 _CUSTOM = b"SANCTUM.SHROUD.KDF"
-_END = 0xFF
-_MARK = bytes((_END,))
-_DRAW_BYTES = 4
+_MARK = bytes((END,))
 
 
 class Shroud:
     """Masks datagrams under one 32-byte key (``chancel.crypto.kdf.peer_shroud_key``)."""
 
     def __init__(self, key: Buffer, suite: Suite) -> None:
-        self._key = bytes(key)
         self._suite = suite
+        self._masks = suite.keyed_kmac256(key, _CUSTOM)
 
     def wrap(self, datagram: Buffer, limit: int, mark: bytes = b"") -> bytes:
         """Return header and masked datagram; one smaller than ``limit`` grows, but not up to it.
 
         The header begins with ``mark``, for whoever must tell whose it is; the rest is random.
         """
-        total = SHROUD_BYTES + len(datagram)
-        room = limit - total
-        fresh = mark + self._suite.random(HEADER_BYTES - len(mark) + _DRAW_BYTES)
-        header = fresh[:HEADER_BYTES]
+        return self.wrap_drawn(datagram, limit, mark + self._suite.random(DRAWN_BYTES - len(mark)))
+
+    def wrap_drawn(self, datagram: Buffer, limit: int, drawn: bytes) -> bytes:
+        """:meth:`wrap` with what was drawn, behind the mark: ``DRAWN_BYTES`` with that."""
+        header = drawn[:HEADER_BYTES]
+        room = limit - SHROUD_BYTES - len(datagram)
         # The remainder prefers small numbers by one in three million at most: nobody could tell.
-        growth = int.from_bytes(fresh[HEADER_BYTES:], "big") % room if room >= 2 else 0
+        growth = int.from_bytes(drawn[HEADER_BYTES:], "big") % room if room >= 2 else 0
         return header + self._masked(header, b"".join((datagram, _MARK, bytes(growth))))
+
+    def masks(self, headers: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
+        """``size`` bytes each for ``count`` headers, as rows: XOR puts a mask on or takes it off.
+
+        For whole runs (``chancel.daemon.hot.masking``).
+        """
+        masks = self._masks.rows(headers, count, size)
+        return np.frombuffer(masks, np.uint8).reshape(count, size)
 
     def unwrap(self, datagram: Buffer) -> bytes:
         """Return what was wrapped; 50 bytes at least, as untrusted as before.
@@ -64,12 +78,20 @@ class Shroud:
         if len(datagram) < MIN_BYTES:
             raise RemoteProtocolError(Drop.TOO_SHORT)
         header = bytes(datagram[:HEADER_BYTES])
-        body = self._masked(header, datagram[HEADER_BYTES:]).rstrip(b"\0")
-        if len(body) <= OVERHEAD_BYTES or body[-1] != _END:
-            raise RemoteProtocolError(Drop.BAD_MASK)
-        return body[:-1]
+        return shown(self._masked(header, datagram[HEADER_BYTES:]))
 
     def _masked(self, header: bytes, body: Buffer) -> bytes:
-        mask = self._suite.kmac256(self._key, header, len(body), _CUSTOM)
+        mask = self._masks.rows(header, 1, len(body))
         view = np.frombuffer
         return np.bitwise_xor(view(body, np.uint8), view(mask, np.uint8)).tobytes()
+
+
+def shown(body: bytes) -> bytes:
+    """What stands before the end mark of an untrusted datagram whose mask was taken off.
+
+    Raises ``RemoteProtocolError`` (``BAD_MASK``).
+    """
+    body = body.rstrip(b"\0")
+    if len(body) <= OVERHEAD_BYTES or body[-1] != END:
+        raise RemoteProtocolError(Drop.BAD_MASK)
+    return body[:-1]

@@ -32,7 +32,7 @@ _LOW_32 = 0xFFFF_FFFF
 class Reservation(NamedTuple):
     """Packet numbers that belong to the caller, who seals each of them once or never.
 
-    Number ``i`` of them is ``first_number + i``; ``header`` is that of packet number 0.
+    Number ``i`` of ``packets`` is ``first_number + i``; ``header`` is that of packet number 0.
     """
 
     aead: Aead
@@ -40,6 +40,7 @@ class Reservation(NamedTuple):
     first_number: int
     header: bytes
     layout: TrafficLayout
+    packets: int
 
 
 @dataclasses.dataclass(slots=True)
@@ -103,7 +104,7 @@ class Sealer(Uncopied):
         keys = self.reserve(count, now) if count else None
         if keys is None:
             return []
-        aead, salt, first, blank, layout = keys
+        aead, salt, first, blank, layout, _packets = keys
         head, rest, pack, tail = blank[:4], blank[16:], _NUMBERS.pack, bytes((0, next_))
         headers = [
             b"".join((head, pack(number & _LOW_32, number), rest))
@@ -141,7 +142,7 @@ class Sealer(Uncopied):
             return None
         key.next_number = number + count
         key.last_at = now
-        return Reservation(key.aead, key.salt, number, key.header, self._layout)
+        return Reservation(key.aead, key.salt, number, key.header, self._layout, count)
 
     def report(self) -> SendReport:
         """What is in use, and how many packets went out under it."""

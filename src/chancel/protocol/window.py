@@ -60,7 +60,9 @@ class ReplayWindow:
         """
         first = int(numbers[0])
         return (
-            first >= self.highest and self.check(first) and bool((numbers[1:] > numbers[:-1]).all())
+            first >= self.highest
+            and self.check(first)
+            and not np.count_nonzero(numbers[1:] <= numbers[:-1])
         )
 
     def mark_all(self, numbers: Numbers) -> None:

@@ -9,14 +9,15 @@ mark: that graces go to where the peer may be.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from chancel.crypto.system import SystemSuite
+from chancel.daemon.hot.ciphers import suite_for
 from chancel.daemon.hot.filling import GROWTH_BYTES
-from chancel.daemon.hot.seal import Nonces, seal_run
+from chancel.daemon.hot.grouping import by_way
+from chancel.daemon.hot.seal import sealing
 from chancel.daemon.hot.tfc import filled
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lies import NeighbourLied
@@ -29,7 +30,7 @@ from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.messages import EraseKeys
 from chancel.protocol.traffic import Sealer
 from chancel.wire.drop import Drop
-from chancel.wire.traffic import TAIL_BYTES
+from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES
 
 
 class _Tunnel:
@@ -58,7 +59,8 @@ class Bless:
     """The duty of bless."""
 
     def __init__(self, process: Process) -> None:
-        self._suite = SystemSuite()
+        self._suite = suite_for("seal")
+        self._seal_runs = sealing()
         self._keys = process.key_links["send-keys"]
         self._in = process.readers["bless"]
         self._out = process.writers["purgatory"]
@@ -66,7 +68,6 @@ class Bless:
         self._target: SlotView | None = None
         self._sealed: list[Run] = []
         self._fill = SlotView(untouched_memory(self._out.slot_bytes))
-        self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         process.loop.add(self._keys, self._take_keys)
@@ -105,38 +106,41 @@ class Bless:
             return
         now = time.monotonic()
         source = self._views_in.of(batch.slot, batch.memory)
-        for (tunnel, _), runs in itertools.groupby(batch.runs, _way):
-            entry = self._tunnels.get(tunnel)
+        for first, runs in by_way(batch.runs):
+            entry = self._tunnels.get(first.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
             if entry.fill_to:
                 for run in self._filled(entry, source, runs):
-                    self._seal_run(entry, self._fill, run, now)
+                    self._seal_way(entry, self._fill, [run], now)
                     self._send()
             else:
-                for run in runs:
-                    self._seal_run(entry, source, run, now)
-        self._in.release(batch)
+                self._seal_way(entry, source, runs, now)
         self._send()
+        self._in.release(batch)
 
-    def _seal_run(self, entry: _Tunnel, source: SlotView, run: Run, now: float) -> None:
-        reservation = entry.sealer.reserve(run.packets, now)
-        if reservation is None:
+    def _seal_way(self, entry: _Tunnel, source: SlotView, runs: list[Run], now: float) -> None:
+        """Seal runs that go one way into the slot at hand."""
+        tunnel = runs[0].tunnel
+        packets, size, room = _size_up(runs)
+        at = -(-self._sealed[-1].end // 16) * 16 if self._sealed else 0
+        if at + room > self._out.slot_bytes:
+            raise NeighbourLied("a batch of plaintext leaves no room for sealing it")
+        keys = entry.sealer.reserve(packets, now)
+        if keys is None:
             if entry.has_key:
                 entry.has_key = False
-                self._publisher.now(run.tunnel)  # expired just now: heaven-rx must know
+                self._publisher.now(tunnel)  # expired just now: heaven-rx must know
             else:
-                self._publisher.later(run.tunnel)
+                self._publisher.later(tunnel)
             return
         target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
-        at = -(-self._sealed[-1].end // 16) * 16 if self._sealed else 0
-        _check_fits(run, at, len(target.memory))
-        out = seal_run(reservation, self._nonces, source, run, target, at)
-        if run.source == TO_CANDIDATE:  # nothing else gets past us in the clear
-            out = out._replace(source=TO_CANDIDATE)
-        self._sealed.append(out)
-        entry.bytes += out.end - out.offset
-        self._publisher.later(run.tunnel)
+        sealed = self._seal_runs(keys, source, runs, target, at)
+        if runs[0].source == TO_CANDIDATE:  # nothing else gets past us in the clear
+            sealed = [run._replace(source=TO_CANDIDATE) for run in sealed]
+        self._sealed += sealed
+        entry.bytes += size + packets * (len(keys.header) + TAG_BYTES)
+        self._publisher.later(tunnel)
 
     def _filled(self, entry: _Tunnel, source: SlotView, runs: Iterable[Run]) -> Iterator[Run]:
         """The packets of a tunnel, all as long as its MTU; as many at once as one slot holds."""
@@ -161,16 +165,17 @@ class Bless:
         self._target, self._sealed = None, []
 
 
-def _way(run: Run) -> tuple[int, bytes]:
-    """What packets that are filled together have to share."""
-    return run.tunnel, run.source
-
-
-def _check_fits(run: Run, at: int, room: int) -> None:
-    """heaven-rx leaves room for what sealing adds, and a tail behind each packet."""
-    sealed = run.end - run.offset + run.packets * GROWTH_BYTES
-    if run.last < TAIL_BYTES or run.size + GROWTH_BYTES > MAX_PACKET_BYTES or at + sealed > room:
-        raise NeighbourLied("a batch of plaintext leaves no room for sealing it")
+def _size_up(runs: list[Run]) -> tuple[int, int, int]:
+    """Of runs: how many packets, how many bytes, and the room that they take once sealed."""
+    count = total = room = 0
+    for _tunnel, _next, packets, size, last, _offset, _source in runs:
+        if last < TAIL_BYTES or size + GROWTH_BYTES > MAX_PACKET_BYTES:
+            raise NeighbourLied("a packet of plaintext has no size that can be sealed")
+        length = (packets - 1) * size + last
+        count += packets
+        total += length
+        room = -(-room // 16) * 16 + length + packets * GROWTH_BYTES
+    return count, total, room
 
 
 make = Bless

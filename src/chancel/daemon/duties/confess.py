@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.hot.open import open_run, spi_of
+from chancel.daemon.hot.ciphers import suite_for, window_for
+from chancel.daemon.hot.grouping import by_way
+from chancel.daemon.hot.open import opening, spi_of
 from chancel.daemon.hot.packing import Packing
-from chancel.daemon.hot.seal import Nonces
 from chancel.daemon.hot.tfc import cut_run
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lane import LaneCopy
@@ -28,6 +30,7 @@ from chancel.protocol.behaviour import CHANCEL
 from chancel.protocol.keeper import Mode
 from chancel.protocol.messages import EraseKeys
 from chancel.protocol.opening import Opener
+from chancel.protocol.window import ReplayWindow
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_INNER, TAIL_BYTES
 
@@ -38,12 +41,14 @@ log = logging.getLogger("chancel.daemon")
 
 
 class _Tunnel:
-    def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
+    def __init__(
+        self, settings: TunnelSettings, suite: SystemSuite, window: Callable[[int], ReplayWindow]
+    ) -> None:
         self.instance = settings.instance
         self.has_cathedral = settings.cathedral is not None
         self.tfc = settings.tfc
         behaviour = CHANCEL.one_way() if settings.mode is Mode.SHRINE else CHANCEL
-        self.opener = Opener(settings.flocks, suite, behaviour, settings.protocol)
+        self.opener = Opener(settings.flocks, suite, behaviour, settings.protocol, window)
         self.bytes = 0
         self.peer = pack_address(settings.peer) if settings.peer else NOWHERE
         self.peer_at = self.moved_at = self.other_at = 0.0
@@ -68,24 +73,23 @@ class _Tunnel:
         return record, self.opener.drops
 
     def urgent(self, source: bytes, now: float) -> bool:
-        """After a run of which something was authentic: whether others must know at once.
+        """After runs from one source: whether others must know at once that they came.
 
-        That is a new address of the peer, or the first packet under a key. To be called for no
-        other run: its source would become the peer's address.
+        That is a new address of the peer, or the first packet under a key. To be called only where
+        something in them was authentic: their source becomes the peer's address.
         """
-        moved = source != self.peer
+        active = self.opener.active
+        seen = (active.spi, active.packets > 0) if active else (0, False)
+        moved, first = source != self.peer, seen != self.seen
         if moved or not self.peer_at:
             self.moved_at = now
         if moved:
             moved = self._tell_move(source, now)
             self.other, self.other_at = self.peer, self.peer_at
         self.peer, self.peer_at = source, now
-        active = self.opener.active
-        seen = (active.spi, active.packets > 0) if active else (0, False)
-        first = seen != self.seen
         if first:
             self.bytes = 0
-        self.seen = seen
+            self.seen = seen
         return moved or first
 
     def _tell_move(self, source: bytes, now: float) -> bool:
@@ -104,11 +108,12 @@ class Confess:
     """The duty of confess."""
 
     def __init__(self, process: Process) -> None:
-        self._suite = SystemSuite()
+        self._suite, self._window = suite_for("open"), window_for("open")
+        self._opening = opening()
         self._keys = process.key_links["receive-keys"]
         self._in = process.readers["confess"]
-        self._copy = LaneCopy(self._in)
-        self._source = SlotView(self._copy.memory)
+        self._views_in = SlotViews()
+        self._copy = None if self._opening.copies else LaneCopy(self._in)
         self._out = process.writers["heaven"]
         self._views_out = SlotViews()
         self._target: SlotView | None = None
@@ -118,7 +123,6 @@ class Confess:
             lambda: self._views_out.of(*self._out.wait_slot()),
             lambda _slot, runs: self._out.send(runs),
         )
-        self._nonces = Nonces()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._expiry_at: float | None = None
@@ -127,7 +131,7 @@ class Confess:
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
         del fds
-        entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite)
+        entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite, self._window)
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
@@ -162,49 +166,60 @@ class Confess:
             self._schedule()
 
     def _open(self) -> None:
-        runs_in = self._copy.receive()
-        if runs_in is None:
+        if self._copy is None:
+            batch = self._in.receive()
+            if batch is not None:
+                self._open_batch(self._views_in.of(batch.slot, batch.memory), batch.runs)
+                self._in.release(batch)
             return
+        runs = self._copy.receive()
+        if runs is not None:
+            self._open_batch(self._views_in.of(0, self._copy.memory), runs)
+
+    def _open_batch(self, source: SlotView, batch: list[Run]) -> None:
         now = time.monotonic()
-        for run in runs_in:
-            entry = self._tunnels.get(run.tunnel)
+        for first, runs in by_way(batch):
+            entry = self._tunnels.get(first.tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
             entry.opener.wake(now)
-            if entry.opener.lookup(spi_of(self._source, run)) is None:
-                # Its key can be on the link still: this batch came by another way.
+            if not _all_known(entry.opener, source, runs):
+                # Their key can be on the link still: this batch came by another way.
                 self._take_keys()
-            runs = (
-                self._open_padded(entry, run, now) if entry.tfc else self._open_run(entry, run, now)
-            )
-            entry.bytes += _inner_bytes(runs)
-            if runs and entry.urgent(run.source, now):
-                self._publisher.now(run.tunnel)
+            if entry.tfc:
+                opened = self._open_padded(entry, source, runs, now)
+            else:
+                opened = self._open_way(entry, source, runs, now)
+            entry.bytes += _inner_bytes(opened)
+            if opened and entry.urgent(first.source, now):
+                self._publisher.now(first.tunnel)
                 self._schedule()
             else:
-                self._publisher.later(run.tunnel)
+                self._publisher.later(first.tunnel)
         self._send()
         self._packing.finish()
 
-    def _open_run(self, entry: _Tunnel, run: Run, now: float) -> list[Run]:
-        """Open a run into the slot at hand."""
+    def _open_way(self, entry: _Tunnel, source: SlotView, runs: list[Run], now: float) -> list[Run]:
+        """Open runs into the slot at hand."""
         self._packing.finish()
-        target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
         at = -(-self._opened[-1].end // 16) * 16 if self._opened else 0
-        runs = open_run(entry.opener, self._nonces, self._source, run, target, at, now)
-        self._opened += runs
-        return runs
+        target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
+        opened = self._opening.open_runs(entry.opener, source, runs, target, at, now)
+        self._opened += opened
+        return opened
 
-    def _open_padded(self, entry: _Tunnel, run: Run, now: float) -> list[Run]:
-        """Open a run whose packets have one size, and cut them: any number of runs comes of it."""
+    def _open_padded(
+        self, entry: _Tunnel, source: SlotView, runs: list[Run], now: float
+    ) -> list[Run]:
+        """Open runs whose packets have one size, and cut them: any number of runs comes of it."""
         self._send()
-        runs = open_run(entry.opener, self._nonces, self._source, run, self._padded, 0, now)
-        for opened in runs:
-            if opened.next == NEXT_INNER:
-                cut_run(self._padded, opened, self._packing, entry.opener.drops)
+        opened = self._opening.open_runs(entry.opener, source, runs, self._padded, 0, now)
+        for run in opened:
+            if run.next == NEXT_INNER:
+                cut_run(self._padded, run, self._packing, entry.opener.drops)
             else:
-                self._packing.add_run(self._padded, opened)
-        return runs
+                self._packing.add_run(self._padded, run)
+        return opened
 
     def _send(self) -> None:
         """Hand the slot over, if anything is in it."""
@@ -213,9 +228,14 @@ class Confess:
         self._target, self._opened = None, []
 
 
+def _all_known(opener: Opener, source: SlotView, runs: list[Run]) -> bool:
+    """Whether there is a key for the SPI at the head of each run."""
+    return all(opener.lookup(spi_of(source, run)) is not None for run in runs)
+
+
 def _inner_bytes(runs: list[Run]) -> int:
     return sum(
-        run.end - run.offset - run.packets * TAIL_BYTES for run in runs if run.next == NEXT_INNER
+        [run.end - run.offset - run.packets * TAIL_BYTES for run in runs if run.next == NEXT_INNER]
     )
 
 

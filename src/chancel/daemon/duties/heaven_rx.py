@@ -13,8 +13,8 @@ import os
 import time
 from collections import Counter
 
-from chancel.daemon.hot.cut import DeviceReader, drain
 from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.reading import device_reader
 from chancel.daemon.hot.views import SlotViews
 from chancel.daemon.linux import MachineError
 from chancel.daemon.process import Process
@@ -40,7 +40,7 @@ log = logging.getLogger("chancel.daemon")
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, fd: int, now: float) -> None:
         self.settings = settings
-        self.reader = DeviceReader(
+        self.reader = device_reader(
             fd,
             vnet=settings.tun_vnet,
             frame_header_bytes=len(settings.frame_header),
@@ -152,18 +152,17 @@ class HeavenRx:
         entry = self._tunnels[tunnel]
         more = True
         while more:
-            self._filling.begin(self._views.of(*self._lane.wait_slot()))
+            slot = self._views.of(*self._lane.wait_slot())
             try:
-                drain(entry.reader, self._filling, tunnel)
+                runs = entry.reader.fill(slot, tunnel)
             except OSError as error:
                 raise MachineError(
                     f"network device {entry.settings.instance} is gone: {error.strerror}"
                     " (somebody has deleted it)"
                 ) from error
-            runs = self._filling.finish()
             if runs:
                 self._lane.send(runs)
-            more = entry.reader.rest is not None
+            more = entry.reader.rest
         self._publisher.later(tunnel)
 
     def _look(self) -> None:

@@ -6,14 +6,18 @@ It filters what is inside, joins what may be joined, and holds no key.
 
 from __future__ import annotations
 
+import itertools
+import logging
+import operator
 import os
 import time
 from collections import Counter
 
-from chancel.daemon.filter import Filter, FrameFilter, InnerFilter, allowed
-from chancel.daemon.hot.coalesce import DeviceWriter, write_run
+from chancel.daemon import offloads
 from chancel.daemon.hot.views import SlotView
+from chancel.daemon.hot.writing import device_writer, offloads_of
 from chancel.daemon.lane import LaneCopy
+from chancel.daemon.offloads import COALESCE, NONE
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import HeavenTxRecord
@@ -26,17 +30,26 @@ from chancel.wire import grace
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_GRACE, TAIL_BYTES
 
+log = logging.getLogger("chancel.daemon")
+
+
+_kind = operator.attrgetter("tunnel", "next")
+
 
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, fd: int) -> None:
-        self.writer = DeviceWriter(
+        self.writer = device_writer(
             fd,
+            settings.networks,
             vnet=settings.tun_vnet,
-            uso=settings.tun_uso,
             frame_header=settings.frame_header,
             ethernet=settings.tap,
+            coalesce=settings.offloads & COALESCE,
         )
-        self.filter: Filter = FrameFilter() if settings.tap else InnerFilter(settings.networks)
+        self._instance = settings.instance
+        self._joins = offloads_of(self.writer.joins)
+        self._broken = NONE
+        self._grace_drops: Counter[Drop] = Counter()
         self.codec = settings.protocol.graces
         self.heartbeat_at = 0.0
         self.probes = self.probe_size = self.acks = self.ack_size = 0
@@ -50,6 +63,14 @@ class _Tunnel:
     def snapshot(self) -> tuple[HeavenTxRecord, Counter[Drop]]:
         """The board's entry."""
         writer = self.writer
+        broken = self._joins & ~offloads_of(writer.joins)
+        if broken != self._broken:
+            self._broken = broken
+            log.warning(
+                "packets are no longer joined tunnel=%s offload=%s error=EINVAL",
+                self._instance,
+                offloads.names(broken),
+            )
         return HeavenTxRecord(
             writer.packets,
             writer.bytes,
@@ -61,15 +82,16 @@ class _Tunnel:
             self.mtu_acks,
             self.mtu_ack_size,
             writer.writes,
-            *self.filter.refused,
-        ), Counter(writer.drops)
+            *writer.refused,
+            broken,
+        ), self._grace_drops + Counter(writer.drops)
 
     def grace(self, payload: memoryview) -> bool:
         """Note a grace; whether heaven-rx has to act on it. Counts one that is malformed."""
         try:
             message = self.codec.decode_untrusted(payload)
         except RemoteProtocolError as error:
-            self.writer.drop(error.reason)
+            self._grace_drops[error.reason] += 1
             return False
         match message:
             case grace.MtuProbe(size):
@@ -118,16 +140,16 @@ class HeavenTx:
         if runs is None:
             return
         slot = self._slot
-        for run in runs:
-            entry = self._tunnels.get(run.tunnel)
+        for (tunnel, kind), together in itertools.groupby(runs, _kind):
+            entry = self._tunnels.get(tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
-            self._publisher.later(run.tunnel)
-            if run.next == NEXT_GRACE:
-                self._graces(entry, slot, run)
-                continue
-            for part in allowed(entry.filter, slot, run, entry.writer.drops):
-                write_run(entry.writer, slot, part)
+            self._publisher.later(tunnel)
+            if kind == NEXT_GRACE:
+                for run in together:
+                    self._graces(entry, slot, run)
+            else:
+                entry.writer.write(slot, list(together))
         if self._process.trace is not None:
             self._process.trace.hop(DEVICE, [run for run in runs if run.next != NEXT_GRACE])
 

@@ -12,11 +12,12 @@ import socket
 import time
 from collections import Counter
 from functools import partial
+from itertools import groupby
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.hot.masking import unwrap_run
+from chancel.daemon.hot.masking import unwrap_runs
 from chancel.daemon.hot.packing import Packing
-from chancel.daemon.hot.receive import UdpReceiver, drain, split_offers
+from chancel.daemon.hot.receive import UdpReceiver
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.linux import untouched_memory
 from chancel.daemon.masks import Masks, is_masked
@@ -96,19 +97,19 @@ class PurgatoryRx:
         self._publisher.later(tunnel)
         if entry.masks is None:
             slot = self._slot()
-            drain(entry.receiver, slot, runs, 0, tunnel)
+            entry.receiver.drain(slot, runs, 0, tunnel)
             self._sort(entry, slot, runs)
             return
-        drain(entry.receiver, self._masked, runs, 0, tunnel)
+        entry.receiver.drain(self._masked, runs, 0, tunnel)
         now = time.monotonic()
         # Opening may part each run in two.
         packing = Packing(self._slot, partial(self._sort, entry), MAX_RUNS // 2)
-        for run in runs:
-            mask = entry.masks.of(run.source, now)
+        masks, receiver = entry.masks, entry.receiver
+        for mask, those in groupby(runs, lambda run: masks.of(run.source, now)):
             if mask is None:
-                entry.receiver.drop(Drop.NO_MASK, run.packets)
+                receiver.drop(Drop.NO_MASK, sum(run.packets for run in those))
             else:
-                unwrap_run(mask, self._masked.memory, run, packing, entry.receiver.drop)
+                unwrap_runs(mask, self._masked.memory, list(those), packing, receiver.drop)
         packing.finish()
 
     def _slot(self) -> SlotView:
@@ -116,9 +117,7 @@ class PurgatoryRx:
 
     def _sort(self, entry: _Tunnel, slot: SlotView, runs: list[Run]) -> None:
         receiver = entry.receiver
-        traffic, offers = split_offers(
-            slot, runs, receiver.offer_bytes, cathedrals=entry.has_cathedral
-        )
+        traffic, offers = receiver.split_offers(slot, runs, cathedrals=entry.has_cathedral)
         if offers:
             self._to_keeper(receiver, slot, offers)
         if traffic:

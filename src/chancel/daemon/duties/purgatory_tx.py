@@ -10,20 +10,24 @@ or the other.
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import time
 from collections import Counter
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.config_types import MIN_MTU
-from chancel.daemon.hot.masking import wrap_run
+from chancel.daemon.hot.masking import wrap_runs
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.send import UdpSender
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneReader
 from chancel.daemon.masks import Masks, is_masked
+from chancel.daemon.offloads import NONE, Offload
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import (
@@ -45,12 +49,14 @@ log = logging.getLogger("chancel.daemon")
 WRAPPED_BYTES = 128 * 1024
 """Where masked datagrams lie until they are sent: two trains at least."""
 
+_END = attrgetter("tunnel", "source")
+
 
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, fd: int, suite: SystemSuite) -> None:
         self.settings = settings
         self.udp = socket.socket(fileno=fd)
-        self.sender = UdpSender(self.udp, gso=settings.udp_gso)
+        self.sender = UdpSender(self.udp, gso=Offload.GSO in settings.offloads)
         self.sender.on_gso_broken = self._gso_broken
         self.peer: Address | None = settings.peer
         self.candidate: Address | None = None
@@ -60,11 +66,13 @@ class _Tunnel:
         self._wrapped = SlotView(memoryview(bytearray(WRAPPED_BYTES if self.masks else 0)))
         self._packing = Packing(lambda: self._wrapped, self._send_wrapped)
         self._target: Address | None = None
+        self._packed = b""
 
     def snapshot(self) -> tuple[PurgatoryRecord, Counter[Drop]]:
         """The board's entry."""
         sender = self.sender
-        record = PurgatoryRecord(sender.datagrams, sender.bytes, sender.calls, sender.error)
+        broken = NONE if sender.gso else self.settings.offloads & Offload.GSO
+        record = PurgatoryRecord(sender.datagrams, sender.bytes, sender.calls, sender.error, broken)
         return record, Counter(sender.drops)
 
     def see_mtu(self, heaven_rx: HeavenRxRecord | None) -> None:
@@ -82,41 +90,46 @@ class _Tunnel:
         if keeper and self.masks is not None:
             self.masks.understood(keeper.peer_at)
 
-    def send_traffic(self, memory: memoryview, run: Run) -> None:
-        """Send one run of bless to where the peer is, or to where it may be."""
-        self._send(memory, run, self.candidate if run.source == TO_CANDIDATE else self.peer)
+    def send_traffic(self, memory: memoryview, runs: list[Run], source: bytes) -> None:
+        """Send runs of bless to where the peer is, or to where it may be."""
+        self._send(memory, runs, self.candidate if source == TO_CANDIDATE else self.peer)
 
-    def send_offers(self, memory: memoryview, run: Run) -> None:
-        """Send one run of the keeper to the address it names, else to the peer."""
-        to = self.peer if run.source == NOWHERE else unpack_address(run.source)
-        self._send(memory, run, to, offer=True)
+    def send_offers(self, memory: memoryview, runs: list[Run], source: bytes) -> None:
+        """Send runs of the keeper to the address they name, else to the peer."""
+        to = self.peer if source == NOWHERE else unpack_address(source)
+        self._send(memory, runs, to, offer=True)
 
     def _send(
-        self, memory: memoryview, run: Run, to: Address | None, *, offer: bool = False
+        self, memory: memoryview, runs: list[Run], to: Address | None, *, offer: bool = False
     ) -> None:
         """What can't be sent is counted."""
         if to is None:
-            self.sender.drop(Drop.NO_PEER, run.packets)
+            self._drop(Drop.NO_PEER, runs)
             return
         if self.masks is None:
-            self.sender.send(memory, run, to)
+            self.sender.send(memory, runs, to)
             return
-        mask = self.masks.of(pack_address(to), time.monotonic(), offer=offer)
+        if to is not self._target:
+            self._target, self._packed = to, pack_address(to)
+        mask = self.masks.worn(self._packed, time.monotonic(), offer=offer)
         if mask is None:
-            self.sender.drop(Drop.NO_MASK, run.packets)
+            self._drop(Drop.NO_MASK, runs)
             return
-        self._target = to
-        wrap_run(mask, memory, run, self.limit, self._packing)
+        wrap_runs(mask, memory, runs, self.limit, self._packing)
         self._packing.finish()
 
     def _send_wrapped(self, slot: SlotView, runs: list[Run]) -> None:
         assert self._target is not None, "nothing is wrapped for nobody"
-        for run in runs:
-            self.sender.send(slot.memory, run, self._target)
+        self.sender.send(slot.memory, runs, self._target)
+
+    def _drop(self, reason: Drop, runs: list[Run]) -> None:
+        self.sender.drop(reason, sum(run.packets for run in runs))
 
     def _gso_broken(self, error: OSError) -> None:
         log.warning(
-            "sending in trains switched off tunnel=%s error=%s", self.settings.instance, error
+            "datagrams are no longer sent in trains tunnel=%s offload=gso error=%s",
+            self.settings.instance,
+            errno.errorcode.get(error.errno or 0, "unknown"),
         )
 
 
@@ -175,12 +188,15 @@ class PurgatoryTx:
         if batch is None:
             return
         send = self._ways[lane]
-        for run in batch.runs:
-            entry = self._tunnels.get(run.tunnel)
+        runs = batch.runs
+        parts = [runs] if len(runs) == 1 else [list(part) for _, part in groupby(runs, _END)]
+        for part in parts:
+            tunnel, source = _END(part[0])
+            entry = self._tunnels.get(tunnel)
             if entry is None:
                 continue  # removed while its last batch was on the way
-            send(entry, batch.memory, run)
-            self._publisher.later(run.tunnel)
+            send(entry, batch.memory, part, source)
+            self._publisher.later(tunnel)
         if self._process.trace is not None:
             self._process.trace.hop(NETWORK, batch.runs)
         lane.release(batch)

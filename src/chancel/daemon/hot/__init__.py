@@ -1,7 +1,7 @@
 """The six hot functions: all that is done per packet, on slots and runs.
 
-``cut`` (read the device and cut trains), ``seal``, ``send``, ``receive``, ``open`` and ``coalesce``
-(join packets and write the device). Each takes memory and runs and keeps no state but the cipher
-and the replay window, so a compiled twin can replace any one of them. A packet passes them in that
-order, the first three on one machine and the last three on the other.
+``reading`` (read the device and cut trains), ``seal``, ``send``, ``receive``, ``open`` and
+``writing`` (join packets and write the device). Each takes memory and runs and keeps no state but
+the cipher and the replay window, so a compiled twin can replace any one of them. A packet passes
+them in that order, the first three on one machine and the last three on the other.
 """

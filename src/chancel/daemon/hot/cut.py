@@ -1,8 +1,8 @@
-"""Reading the device, and cutting trains: the first hot function.
+"""Cutting trains: big packets of the kernel's into those that it would have made itself.
 
-With the kernel's offloads one read yields up to 64 KiB of one TCP (or UDP) flow behind a vnet
-header (``struct virtio_net_hdr`` of Linux). It is cut into the packets that the kernel would have
-made: headers broadcast, lengths, ids, sequence numbers and checksums as vectors.
+With the kernel's offloads one read of the device yields up to 64 KiB of one TCP (or UDP) flow
+behind a vnet header (``struct virtio_net_hdr`` of Linux). Headers are broadcast; lengths, ids,
+sequence numbers and checksums are vectors.
 
 A TAP device gives whole Ethernet frames. They are cut like packets, with an Ethernet header (and a
 VLAN tag, perhaps) that is the same before each.
@@ -10,33 +10,22 @@ VLAN tag, perhaps) that is the same before each.
 
 from __future__ import annotations
 
-import functools
-import os
 import struct
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from chancel.daemon.hot.checksum import checksum, finish, sums, word
 from chancel.daemon.hot.filling import Filling
-from chancel.daemon.hot.tags import TaggedFrames
 from chancel.daemon.hot.views import Bytes, SlotView
-from chancel.wire.drop import Drop
 
 VNET = struct.Struct("=BBHHHH")
 NEEDS_CHECKSUM = 1
 GSO_NONE, GSO_TCP4, GSO_TCP6, GSO_UDP = 0, 1, 4, 5
-_GSO_ECN = 0x80
-
-MAX_READ_BYTES = 65_536 + 64
-"""One read: a 64 KiB packet and its headers."""
+GSO_ECN = 0x80
 
 MAX_INNER_BYTES = 1472
 """The largest inner packet that fits the wire: 1522 less header, tail and tag."""
-
-MIN_INNER_BYTES = 13
-"""Reads of 12 bytes or less are discarded (protocol section 3.4)."""
 
 ETHERNET_BYTES = 14
 _VLAN_TAG_BYTES = 4
@@ -53,86 +42,7 @@ _IDENTITY = struct.Struct("!4xH")
 _COUNT = np.arange(65_536, dtype=np.uint32)
 
 
-class DeviceReader:
-    """Buffers for reading one device descriptor.
-
-    ``frame_header_bytes`` is what stands between vnet header and packet and isn't sent: 0 for TUN,
-    14 for a packet socket in its place. Without ``vnet`` the device gives one plain packet a read.
-    ``ethernet``: packets are Ethernet frames; with ``tags_aside`` their VLAN tags come beside them.
-    """
-
-    def __init__(
-        self,
-        fd: int,
-        *,
-        vnet: bool,
-        frame_header_bytes: int,
-        ethernet: bool = False,
-        tags_aside: bool = False,
-    ) -> None:
-        self.fd = fd
-        self.vnet = vnet
-        self.ethernet = ethernet
-        self.prefix = bytearray((VNET.size if vnet else 0) + frame_header_bytes)
-        self.scratch = bytearray(MAX_READ_BYTES)
-        self.view = memoryview(self.scratch)
-        self.array: Bytes = np.frombuffer(self.scratch, dtype=np.uint8)
-        parts = [self.prefix, self.scratch] if self.prefix else [self.scratch]
-        self.read: Callable[[], int] = functools.partial(os.readv, fd, parts)
-        """One frame into ``prefix`` and ``scratch``; returns its size. Raises BlockingIOError."""
-        if tags_aside:
-            self.read = TaggedFrames(fd, self.prefix, self.scratch).read
-        self.packets = 0
-        self.bytes = 0
-        self.trains = 0
-        self.rest: _Train | None = None
-        """What is left in ``scratch`` of a train that didn't fit the last slot."""
-        self.drops: dict[Drop, int] = {}
-
-    def drop(self, reason: Drop) -> None:
-        """Count a packet that goes no further."""
-        self.drops[reason] = self.drops.get(reason, 0) + 1
-
-
-def drain(reader: DeviceReader, filling: Filling, tunnel: int) -> bool:
-    """Read until the device is empty (True) or the slot is full (False).
-
-    If ``reader.rest`` is set afterwards, drain again, into another slot: nothing else tells of it.
-    """
-    skip = len(reader.prefix)
-    shift = skip - VNET.size
-    if reader.rest is not None:
-        _cut(reader, filling, tunnel, reader.rest)
-    while reader.rest is None and filling.fits(64, 1_024):
-        try:
-            size = reader.read() - skip
-        except BlockingIOError:
-            return True
-        if size < MIN_INNER_BYTES:
-            reader.drop(Drop.DEVICE_READ_SHORT)
-            continue
-        needs = None
-        if reader.vnet:
-            flags, kind, _, segment, start, field = VNET.unpack_from(reader.prefix)
-            if kind & ~_GSO_ECN != GSO_NONE:
-                train = _train(reader, size, kind & ~_GSO_ECN, segment, start - shift)
-                if train is None:
-                    reader.drop(Drop.DEVICE_READ_LONG)
-                else:
-                    _cut(reader, filling, tunnel, train)
-                continue
-            if flags & NEEDS_CHECKSUM:
-                needs = (start - shift, field)
-        if size > MAX_INNER_BYTES or (needs and not 0 <= needs[0] <= size - 2 - field):
-            reader.drop(Drop.DEVICE_READ_LONG)
-            continue
-        filling.packet(tunnel, 0, reader.view[:size], needs)
-        reader.packets += 1
-        reader.bytes += size
-    return False
-
-
-class _Train(NamedTuple):
+class Train(NamedTuple):
     """A big packet of the kernel's: ``packets`` payloads of ``segment`` bytes, last of ``rest``.
 
     ``ip`` is where the IP header begins, ``start`` the transport header, ``head`` the payload.
@@ -148,12 +58,21 @@ class _Train(NamedTuple):
     rest: int
     flags: int
 
+    @property
+    def bytes(self) -> int:
+        """What the packets have together, headers included."""
+        return self.packets * self.head + (self.packets - 1) * self.segment + self.rest
 
-def _train(reader: DeviceReader, size: int, kind: int, segment: int, start: int) -> _Train | None:
-    """What the vnet header says, checked against the packet; ``None`` if it can't be."""
-    packet = reader.scratch
+
+def train_of(
+    packet: memoryview, size: int, kind: int, segment: int, start: int, *, ethernet: bool
+) -> Train | None:
+    """What the vnet header says, checked against the packet; ``None`` if it can't be.
+
+    ``kind`` comes without :data:`GSO_ECN`; ``start`` counts from the packet's first byte.
+    """
     tcp = kind in (GSO_TCP4, GSO_TCP6)
-    ip = _ip_offset(packet) if reader.ethernet else 0
+    ip = _ip_offset(packet) if ethernet else 0
     version, header = packet[ip] >> 4, start - ip
     if not (
         (tcp or kind == GSO_UDP)
@@ -172,33 +91,34 @@ def _train(reader: DeviceReader, size: int, kind: int, segment: int, start: int)
     count = -(-(size - head) // segment)
     rest = size - head - (count - 1) * segment
     segment = segment if count > 1 else rest
-    return _Train(tcp, version, ip, start, head, segment, count, rest, packet[start + 13])
+    return Train(tcp, version, ip, start, head, segment, count, rest, packet[start + 13])
 
 
-def _ip_offset(frame: bytearray) -> int:
+def _ip_offset(frame: memoryview) -> int:
     """Where the IP header begins, if there is one in this Ethernet frame."""
     return ETHERNET_BYTES + (_VLAN_TAG_BYTES if frame[12:14] == _VLAN else 0)
 
 
-def _cut(reader: DeviceReader, filling: Filling, tunnel: int, train: _Train) -> None:
-    """Cut as much of a train as the slot has room for; the reader keeps the rest."""
+def cut(packet: Bytes, filling: Filling, tunnel: int, train: Train) -> Train | None:
+    """Cut as much of a train as the slot has room for; returns the rest of it, if there is one.
+
+    The big packet is changed: its headers, and what is left of its payload.
+    """
     count = min(train.packets, filling.room(train.head + train.segment))
     if count == train.packets:
-        reader.rest = None
-        reader.trains += 1
-        _cut_whole(reader, filling, tunnel, train)
-        return
+        _cut_whole(packet, filling, tunnel, train)
+        return None
     first = train._replace(packets=count, rest=train.segment, flags=train.flags & ~_FIN_PSH)
-    _cut_whole(reader, filling, tunnel, first)
-    reader.rest = _without(reader, train, count)
+    _cut_whole(packet, filling, tunnel, first)
+    return _without(packet.data, train, count)
 
 
-def _without(reader: DeviceReader, train: _Train, count: int) -> _Train:
+def _without(packet: memoryview, train: Train, count: int) -> Train:
     """Move the big packet on: what is left of the train after ``count`` packets."""
-    packet, view, head = reader.scratch, reader.view, train.head
+    head = train.head
     packets, done = train.packets - count, count * train.segment
     left = (packets - 1) * train.segment + train.rest
-    view[head : head + left] = view[head + done : head + done + left]
+    packet[head : head + left] = packet[head + done : head + done + left]
     if train.version == 4:
         (identity,) = struct.unpack_from("!H", packet, train.ip + 4)
         struct.pack_into("!H", packet, train.ip + 4, (identity + count) & 0xFFFF)
@@ -209,7 +129,7 @@ def _without(reader: DeviceReader, train: _Train, count: int) -> _Train:
     return train._replace(packets=packets, segment=segment, flags=train.flags & ~_CWR)
 
 
-def _cut_whole(reader: DeviceReader, filling: Filling, tunnel: int, train: _Train) -> None:
+def _cut_whole(packet: Bytes, filling: Filling, tunnel: int, train: Train) -> None:
     """Write a train's packets into the slot, each with its tail of two zero bytes.
 
     All packets get the headers of a middle one; what the first and the last have of their own is
@@ -221,12 +141,12 @@ def _cut_whole(reader: DeviceReader, filling: Filling, tunnel: int, train: _Trai
     at = filling.train(tunnel, count, stride, last)
     rows = filling.slot.rows(at, stride, count)
     whole = (count - 1) * segment
-    rows[:-1, head:-2] = reader.array[head : head + whole].reshape(count - 1, segment)
-    rows[-1, head : head + train.rest] = reader.array[head + whole : head + whole + train.rest]
+    rows[:-1, head:-2] = packet[head : head + whole].reshape(count - 1, segment)
+    rows[-1, head : head + train.rest] = packet[head + whole : head + whole + train.rest]
     rows[-1, head + train.rest :] = 0
     filling.slot.column("=u2", at + stride - 2, stride, count)[:] = 0
-    _make_middle(reader.scratch, train)
-    rows[:, :head] = reader.array[:head]
+    _make_middle(packet.data, train)
+    rows[:, :head] = packet[:head]
     _mark_ends(filling.slot.memory[at:], stride, train)
     if train.version == 4:
         _ip4_vectors(filling.slot, at, stride, train)
@@ -234,14 +154,12 @@ def _cut_whole(reader: DeviceReader, filling: Filling, tunnel: int, train: _Trai
         numbers = filling.slot.column(">u4", at + train.start + 4, stride, count)
         numbers[:] = int(numbers[0]) + _COUNT[:count] * segment
     _transport_checksums(filling.slot, at, rows, train)
-    reader.packets += count
-    reader.bytes += count * head + whole + train.rest
 
 
-def _make_middle(packet: bytearray, train: _Train) -> None:
+def _make_middle(packet: memoryview, train: Train) -> None:
     """Turn the big packet's headers into those of a packet in the middle, checksums zero."""
     start = train.start
-    _set_lengths(memoryview(packet), train, train.head + train.segment)
+    _set_lengths(packet, train, train.head + train.segment)
     if train.version == 4:
         packet[train.ip + 10 : train.ip + 12] = b"\0\0"
     if train.tcp:
@@ -251,7 +169,7 @@ def _make_middle(packet: bytearray, train: _Train) -> None:
         packet[start + 6 : start + 8] = b"\0\0"
 
 
-def _mark_ends(memory: memoryview, stride: int, train: _Train) -> None:
+def _mark_ends(memory: memoryview, stride: int, train: Train) -> None:
     """FIN and PSH belong to the last packet, CWR to the first; the last may be shorter."""
     last = memory[(train.packets - 1) * stride :]
     _set_lengths(last, train, train.head + train.rest)
@@ -260,7 +178,7 @@ def _mark_ends(memory: memoryview, stride: int, train: _Train) -> None:
         last[train.start + 13] |= train.flags & _FIN_PSH
 
 
-def _set_lengths(packet: memoryview, train: _Train, size: int) -> None:
+def _set_lengths(packet: memoryview, train: Train, size: int) -> None:
     if train.version == 4:
         struct.pack_into("!H", packet, train.ip + 2, size - train.ip)
     else:
@@ -269,7 +187,7 @@ def _set_lengths(packet: memoryview, train: _Train, size: int) -> None:
         struct.pack_into("!H", packet, train.start + 4, size - train.start)
 
 
-def _ip4_vectors(slot: SlotView, at: int, stride: int, train: _Train) -> None:
+def _ip4_vectors(slot: SlotView, at: int, stride: int, train: Train) -> None:
     """Identifications count up, and with them the header checksums."""
     ip = at + train.ip
     first, header = _IDENTITY.unpack_from(slot.memory, ip), slot.memory[ip : at + train.start]
@@ -280,7 +198,7 @@ def _ip4_vectors(slot: SlotView, at: int, stride: int, train: _Train) -> None:
     slot.column(">u2", ip + 10, stride, train.packets)[:] = finish(total)
 
 
-def _transport_checksums(slot: SlotView, at: int, rows: Bytes, train: _Train) -> None:
+def _transport_checksums(slot: SlotView, at: int, rows: Bytes, train: Train) -> None:
     start, stride = train.start, rows.shape[1]
     ip = at + train.ip
     addresses = (

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 
-import numpy as np
-
-from chancel.daemon.hot.checksum import checksum, finish, sums
+from chancel.daemon.hot.checksum import finish, sums
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run
 
@@ -20,9 +18,13 @@ GROWTH_BYTES = 48
 
 _ALIGN = 16
 _VECTOR_FROM = 6
+_TAIL = b"\0\0"
+_WORD = struct.Struct("!H")
 
 Checksum = tuple[int, int]
-"""Where summing starts, and where in the packet the checksum goes."""
+"""Where summing starts, and where from there the checksum goes."""
+
+_new = tuple.__new__  # Run._make, without its Python
 
 
 class Filling:
@@ -33,8 +35,13 @@ class Filling:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.end = 0
+        """Where the last packet ends, tail included."""
         self._room = 0
-        self._open: Run | None = None
+        self._tunnel = self._next = 0
+        self._count = 0
+        """Packets of the open run; 0 while there is none."""
+        self._size = self._last = self._offset = 0
         self._checksum: Checksum | None = None
 
     def begin(self, slot: SlotView) -> None:
@@ -42,8 +49,7 @@ class Filling:
         self.slot = slot
         self.runs = []
         self._room = len(slot.memory)
-        self._open = None
-        self._end = 0
+        self._count = self.end = 0
 
     def fits(self, count: int, packet_bytes: int) -> bool:
         """Whether so many packets of that size surely fit, now."""
@@ -62,91 +68,111 @@ class Filling:
     ) -> None:
         """Append one packet; ``needs`` says that its checksum is still to be completed."""
         size = len(data) + 2
-        at = self._place(tunnel, next_, size, needs)
+        if (
+            self._count
+            and size <= self._size == self._last
+            and needs == self._checksum
+            and self._next == next_
+            and self._tunnel == tunnel
+            and self._count < MAX_RUN_PACKETS
+        ):
+            at = self.end
+            self._count += 1
+            self._last = size
+        else:
+            at = self._begin(tunnel, next_, 1, size, size, needs)
+        self.end = end = at + size
+        self._room -= size + GROWTH_BYTES
         memory = self.slot.memory
-        memory[at : at + size - 2] = data
-        memory[at + size - 2 : at + size] = b"\0\0"
+        memory[at : end - 2] = data
+        memory[end - 2 : end] = _TAIL
+
+    def repeats(self, count: int, packet_bytes: int) -> int:
+        """How many times a packet like the last one may follow while, before each, so many packets
+        of that size surely fit."""
+        spare = self._room - count * (packet_bytes + 2 + GROWTH_BYTES) - 2 * _ALIGN
+        if spare < 0:
+            return 0
+        return min(spare // (self._last + GROWTH_BYTES) + 1, MAX_RUN_PACKETS - self._count)
+
+    def repeated(self, count: int) -> None:
+        """That many packets like the last one were written behind it, with their tails."""
+        self._count += count
+        self.end += count * self._last
+        self._room -= count * (self._last + GROWTH_BYTES)
 
     def train(self, tunnel: int, count: int, size: int, last: int) -> int:
         """Make room for ``count`` packets (sizes with tails) and return where they begin.
 
         The caller writes the packets, tails and checksums included.
         """
-        run = self._open
         if (
-            run
+            self._count
+            and size == self._size == self._last
             and self._checksum is None
-            and size == run.size
-            and _extends(run, tunnel, 0, size, count)
+            and self._next == 0
+            and self._tunnel == tunnel
+            and self._count + count <= MAX_RUN_PACKETS
         ):
-            at = run.end
-            self._open = run._replace(packets=run.packets + count, last=last)
+            at = self.end
+            self._count += count
+            self._last = last
         else:
-            at = self._new(tunnel, 0, count, size, last, None)
-        self._end = at + (count - 1) * size + last
+            at = self._begin(tunnel, 0, count, size, last, None)
+        self.end = at + (count - 1) * size + last
         self._room -= count * (size + GROWTH_BYTES)
         return at
 
     def finish(self) -> list[Run]:
         """Close the open run and return all of the batch."""
-        self._close()
+        if self._count:
+            self._close()
         return self.runs
 
-    def _place(self, tunnel: int, next_: int, size: int, needs: Checksum | None) -> int:
-        run = self._open
-        self._room -= size + GROWTH_BYTES
-        if run and needs == self._checksum and _extends(run, tunnel, next_, size, 1):
-            at = run.end
-            self._open = run._replace(packets=run.packets + 1, last=size)
-        else:
-            at = self._new(tunnel, next_, 1, size, size, needs)
-        self._end = at + size
-        return at
-
-    def _new(
+    def _begin(
         self, tunnel: int, next_: int, count: int, size: int, last: int, needs: Checksum | None
     ) -> int:
-        self._close()
-        at = -(-self._end // _ALIGN) * _ALIGN
-        self._room -= _ALIGN
-        self._open = Run(tunnel, next_, count, size, last, at)
+        if self._count:
+            self._close()
+        self._tunnel, self._next = tunnel, next_
+        self._count, self._size, self._last = count, size, last
+        self._offset = -(-self.end // _ALIGN) * _ALIGN
         self._checksum = needs
-        return at
+        self._room -= _ALIGN
+        return self._offset
 
     def _close(self) -> None:
-        run = self._open
-        if run is None:
-            return
         if self._checksum:
-            self._complete(run, *self._checksum)
-        self.runs.append(run)
-        self._open = None
+            self._complete(*self._checksum)
+        self.runs.append(
+            _new(
+                Run,
+                (
+                    self._tunnel,
+                    self._next,
+                    self._count,
+                    self._size,
+                    self._last,
+                    self._offset,
+                    b"",
+                ),
+            )
+        )
+        self._count = 0
 
-    def _complete(self, run: Run, start: int, field: int) -> None:
+    def _complete(self, start: int, field: int) -> None:
         """Complete the checksums of a run; the kernel left the pseudo header's sum in the field."""
-        alone = run.packets
-        if run.packets >= _VECTOR_FROM:
-            whole = run.packets if run.last == run.size else run.packets - 1
-            rows = self.slot.rows(run.offset, run.size, whole)
-            until = run.size - 2 + (run.size - start) % 2
+        size, offset = self._size, self._offset
+        first = 0
+        if self._count >= _VECTOR_FROM:
+            first = self._count if self._last == size else self._count - 1
+            rows = self.slot.rows(offset, size, first)
+            until = size - 2 + (size - start) % 2
             values = finish(sums(rows[:, start:until]))
             values[values == 0] = 0xFFFF  # 0 would say "no checksum" in UDP; elsewhere it is equal
-            rows[:, start + field : start + field + 2].view(np.uint16)[:, 0] = values
-            alone = run.packets - whole
-        memory = self.slot.memory
-        for i in range(run.packets - alone, run.packets):
-            at = run.offset + i * run.size
-            stop = at + (run.last if i == run.packets - 1 else run.size) - 2
-            value = checksum(memory[at + start : stop]) or 0xFFFF
-            struct.pack_into("!H", memory, at + start + field, value)
-
-
-def _extends(run: Run, tunnel: int, next_: int, size: int, count: int) -> bool:
-    """Whether ``count`` packets may follow in the open run."""
-    return (
-        run.tunnel == tunnel
-        and run.next == next_
-        and run.last == run.size
-        and size <= run.size
-        and run.packets + count <= MAX_RUN_PACKETS
-    )
+            self.slot.column("=u2", offset + start + field, size, first)[:] = values
+        memory, end = self.slot.memory, self.end
+        for at in range(offset + first * size + start, end, size):
+            stop = min(at - start + size, end) - 2
+            total = int.from_bytes(memory[at : stop + (stop - at) % 2])  # with a zero of the tail
+            _WORD.pack_into(memory, at + field, 65535 - total % 65535)

@@ -1,17 +1,22 @@
 """Opening runs: the fifth hot function (protocol section 3.3).
 
-A run whose packets share SPI and flocks and whose numbers only go up, beyond what was seen, is
-checked as arrays and opened as a whole. Everything else (reordered, duplicated, forged, two keys in
-one train) takes the way packet by packet, which does the same.
+A run whose packets are all of one key, numbered one after the other and beyond what was seen, is
+checked by one comparison and opened as a whole. Everything else (gaps, reordered, duplicated,
+forged, two keys in one train) takes the way packet by packet, which does the same.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
+from chancel.daemon.hot import twins
 from chancel.daemon.hot.seal import Nonces
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
@@ -25,9 +30,62 @@ from chancel.wire.traffic import (
 )
 
 _KNOWN_NEXT = (NEXT_INNER, NEXT_GRACE)
-_LOW_32 = np.uint64(0xFFFF_FFFF)
-_VECTOR_FROM = 4
+_LOW_32 = 0xFFFF_FFFF
+_NUMBERS = struct.Struct("!IIQ")
+_INNER_TAIL = bytes((0, NEXT_INNER))
+_UNNUMBERED = bytes(12)
+_ALIGN = 16
+_VECTOR_FROM = 6
 """Packets from which on arrays cost less than they spare."""
+
+OpenRuns = Callable[[Opener, SlotView, list[Run], SlotView, int, float], list[Run]]
+"""Open runs of one tunnel's untrusted datagrams from a slot to an offset of another.
+
+Each becomes at most two runs, of inner packets and of graces, with their tails behind them. What is
+refused is counted in the opener's drops. Arguments: the opener, awake at that time; where the runs
+lie, and they; where they go; the time.
+"""
+
+
+class Opening(NamedTuple):
+    """What opens in a process. ``copies``: whether it works on copies of what it reads, so that
+    the writer of the source may go on changing it."""
+
+    open_runs: OpenRuns
+    copies: bool
+
+
+def opening() -> Opening:
+    """What opens from now on: the compiled twin, where it is in use."""
+    compiled = twins.compiled("open")
+    if compiled:
+        return Opening(compiled.open_runs, copies=True)
+    return Opening(partial(open_runs, Nonces()), copies=False)
+
+
+def open_runs(
+    nonces: Nonces,
+    opener: Opener,
+    source: SlotView,
+    runs: Sequence[Run],
+    target: SlotView,
+    at: int,
+    now: float,
+) -> list[Run]:
+    """An :data:`OpenRuns`, with ``nonces`` to work in. Nobody may change ``source`` meanwhile."""
+    opened: list[Run] = []
+    for run in runs:
+        whole = None
+        if run.packets >= _VECTOR_FROM and run.last >= opener.layout.overhead_bytes:
+            whole = _open_all(opener, nonces, source, run, target, at, now)
+        if whole is not None:
+            found = _by_next(opener, target, whole)
+        else:
+            found = _open_each(opener, source, run, target, at, now)
+        if found:
+            opened += found
+            at = -(-found[-1].end // _ALIGN) * _ALIGN
+    return opened
 
 
 def open_run(
@@ -39,17 +97,8 @@ def open_run(
     at: int,
     now: float,
 ) -> list[Run]:
-    """Open one run of untrusted datagrams from ``source`` to offset ``at`` of ``target``.
-
-    Returns at most two runs, of inner packets and of graces, with their tails behind them. What is
-    refused is counted in the opener's drops.
-    """
-    opened = None
-    if run.packets >= _VECTOR_FROM and run.last >= opener.layout.overhead_bytes:
-        opened = _open_all(opener, nonces, source, run, target, at, now)
-    if opened is None:
-        return _open_each(opener, source, run, target, at, now)
-    return _by_next(opener, target, opened)
+    """Open one run by itself: see :data:`OpenRuns`."""
+    return open_runs(nonces, opener, source, (run,), target, at, now)
 
 
 def spi_of(source: SlotView, run: Run) -> int:
@@ -67,58 +116,107 @@ def _open_all(
     now: float,
 ) -> Run | None:
     """Open the run as a whole, or touch nothing but ``target`` and return ``None``."""
-    count, layout = run.packets, opener.layout
+    count, layout, memory = run.packets, opener.layout, source.memory
     head = layout.header_bytes
-    shape = (count, head // 8)
-    words = np.ndarray(shape, ">u8", source.memory, run.offset, (run.size, 8)).astype(np.uint64)
-    numbers = words[:, 1]
-    spi = int(words[0, 0]) >> 32
-    slot = opener.lookup(spi)
-    if (
-        slot is None
-        or source.memory[run.offset + 16 : run.offset + head] != opener.expected_flocks
-        or np.count_nonzero(words[:, 2:] != words[0, 2:])
-        or np.count_nonzero(words[:, 0] != (numbers & _LOW_32) + np.uint64(spi << 32))
-        or not slot.window.check_all(numbers)
-    ):
+    spi = memory[run.offset : run.offset + 4]
+    slot = opener.lookup(int.from_bytes(spi, "big"))
+    if slot is None:
         return None
-    nonces.salt(slot.salt)
-    nonces.numbers[:count] = numbers
+    numbers = source.column(">u8", run.offset + 8, run.size, count).astype(np.uint64)
+    if not slot.window.check_all(numbers):
+        return None
+    nonces.number(slot.salt, b"".join((spi, _UNNUMBERED, opener.expected_flocks)), numbers)
+    headers = source.column(f"V{head}", run.offset, run.size, count)
+    if headers.tobytes() != nonces.shown(count):
+        return None
     whole = count if run.last == run.size else count - 1
     shrink = head + TAG_BYTES
     size = run.size - shrink
     texts = source.packets(run.offset, run.size, whole, head, run.size)
-    bound = layout.associated_data_of_all(source.packets(run.offset, run.size, count, 0, head))
+    bound = layout.associated_data_of_all(nonces.first_headers(count))
     outs = target.packets(at, size, whole, 0, size)
     if whole != count:
         i = run.offset + whole * run.size
         o = at + whole * size
-        texts = [*texts, source.memory[i + head : i + run.last]]
+        texts = [*texts, memory[i + head : i + run.last]]
         outs = [*outs, target.memory[o : o + run.last - shrink]]
     try:
         deque(map(slot.aead.decrypt_into, nonces.first(count), texts, bound, outs), maxlen=0)
     except InvalidTag:
         return None
+    if slot is not opener.active:  # the first packet under a new key may change its window
+        slot.window.mark(int(numbers[0]))
+        opener.authenticated(slot, now, 1)
+        numbers = numbers[1:]
     slot.window.mark_all(numbers)
-    opener.authenticated(slot, now, count)
+    opener.authenticated(slot, now, len(numbers))
     return Run(run.tunnel, 0, count, size, run.last - shrink, at, run.source)
 
 
 def _open_each(
     opener: Opener, source: SlotView, run: Run, target: SlotView, at: int, now: float
 ) -> list[Run]:
-    """Open packet by packet."""
-    packets: list[tuple[bytes, int]] = []
-    for i in range(run.packets):
-        offset = run.offset + i * run.size
-        stop = offset + (run.last if i == run.packets - 1 else run.size)
-        try:
-            payload, next_ = opener.open_untrusted(source.memory[offset:stop], now)
-        except RemoteProtocolError as error:
-            opener.drops[error.reason] += 1
-            continue
-        packets.append((payload + bytes((0, next_)), next_))
-    return _lay_out(target, run, at, packets)
+    """Open packet by packet: inner packets to where they stay, graces, which are few, aside."""
+    sizes: list[int] = []
+    graces: list[bytes] = []
+    out, end = target.memory, at
+    start, stop = run.offset, run.end
+    while start < stop:
+        datagram = source.memory[start : min(start + run.size, stop)]
+        start += run.size
+        size = _open_next(opener, datagram, out, end, now)
+        if size is None:
+            try:
+                payload, next_ = opener.open_untrusted(datagram, now)
+            except RemoteProtocolError as error:
+                opener.drops[error.reason] += 1
+                continue
+            packet = payload + bytes((0, next_))
+            if next_ != NEXT_INNER:
+                graces.append(packet)
+                continue
+            size = len(packet)
+            out[end : end + size] = packet
+        sizes.append(size)
+        end += size
+    runs = []
+    if sizes:
+        runs.append(Run(run.tunnel, NEXT_INNER, len(sizes), sizes[0], sizes[-1], at, run.source))
+    if graces:
+        runs.append(_lay_out(target, run, NEXT_GRACE, end, graces))
+    return runs
+
+
+def _open_next(
+    opener: Opener, datagram: memoryview, out: memoryview, at: int, now: float
+) -> int | None:
+    """Open an inner packet under the active key whose number is beyond all others, and no other.
+
+    That is nearly each. Returns its size, or ``None`` and has touched nothing but ``out``.
+    """
+    slot, layout = opener.active, opener.layout
+    if slot is None or len(datagram) < layout.overhead_bytes:
+        return None
+    spi, sequence, number = _NUMBERS.unpack_from(datagram)
+    header = bytes(datagram[: layout.header_bytes])
+    if (
+        spi != slot.spi
+        or number <= slot.window.highest
+        or sequence != number & _LOW_32
+        or header[16:] != opener.expected_flocks
+    ):
+        return None
+    end = at + len(datagram) - len(header) - TAG_BYTES
+    text, bound = datagram[len(header) :], layout.associated_data(header)
+    try:
+        slot.aead.decrypt_into(slot.salt + header[8:16], text, bound, out[at:end])
+    except InvalidTag:
+        return None
+    if out[end - TAIL_BYTES : end] != _INNER_TAIL:
+        return None
+    slot.window.mark(number)
+    opener.authenticated(slot, now, 1)
+    return end - at
 
 
 def _by_next(opener: Opener, target: SlotView, run: Run) -> list[Run]:
@@ -128,33 +226,27 @@ def _by_next(opener: Opener, target: SlotView, run: Run) -> list[Run]:
     last = int.from_bytes(target.memory[run.end - TAIL_BYTES : run.end], "big")
     if last in _KNOWN_NEXT and not np.count_nonzero(tails != last):
         return [run._replace(next=last)]
-    packets: list[tuple[bytes, int]] = []
+    packets: dict[int, list[bytes]] = {NEXT_INNER: [], NEXT_GRACE: []}
     for i, tail in enumerate([*tails.tolist(), last]):
         if opener.tail_allowed(tail >> 8, tail & 0xFF):
             offset = run.offset + i * run.size
             size = run.last if i == whole else run.size
-            packets.append((bytes(target.memory[offset : offset + size]), tail))
-    return _lay_out(target, run, run.offset, packets)
-
-
-def _lay_out(target: SlotView, run: Run, at: int, packets: list[tuple[bytes, int]]) -> list[Run]:
-    """Lay packets with their tails (and next) side by side: inner packets, then graces.
-
-    No flow is reordered by that, and a peer can't make more runs than a batch may have. All have
-    one size but the last, which stays the last of its kind.
-    """
-    if len(packets) == 1:
-        data, kind = packets[0]
-        size = len(data)
-        target.memory[at : at + size] = data
-        return [Run(run.tunnel, kind, 1, size, size, at, run.source)]
-    runs: list[Run] = []
-    for kind in _KNOWN_NEXT:
-        chosen = [packet for packet, next_ in packets if next_ == kind]
+            packets[tail].append(bytes(target.memory[offset : offset + size]))
+    runs, at = [], run.offset
+    for kind, chosen in packets.items():
         if chosen:
-            data = b"".join(chosen)
-            target.memory[at : at + len(data)] = data
-            size, last = len(chosen[0]), len(chosen[-1])
-            runs.append(Run(run.tunnel, kind, len(chosen), size, last, at, run.source))
-            at += len(data)
+            runs.append(_lay_out(target, run, kind, at, chosen))
+            at = runs[-1].end
     return runs
+
+
+def _lay_out(target: SlotView, run: Run, kind: int, at: int, packets: list[bytes]) -> Run:
+    """Lay packets of one kind, with their tails, side by side.
+
+    Inner packets stand before graces: no flow is reordered by that, and a peer can't make more runs
+    than a batch may have. All have one size but the last, which stays the last of its kind.
+    """
+    data = b"".join(packets)
+    target.memory[at : at + len(data)] = data
+    sizes = len(packets), len(packets[0]), len(packets[-1])
+    return Run(run.tunnel, kind, *sizes, at, run.source)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chancel.daemon.hot.views import SlotView
+from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run
 from chancel.wire.types import Buffer
+
+Lent = tuple[SlotView, int, list[Run], int]
+"""A slot, how far it is used, its runs, and the most that it may have."""
 
 
 class Packing:
@@ -43,6 +46,35 @@ class Packing:
         data = source.memory[run.offset : run.end]
         self._append(run, data, run.packets, run.size, run.last)
 
+    def add_rows(self, like: Run, rows: Bytes) -> None:
+        """Append packets of equal size, as rows; the same as :meth:`add` of each."""
+        size = rows.shape[1]
+        while len(rows):
+            self._append(like, rows[0].data, 1, size, size)
+            slot, end = self._slot, self._end
+            assert slot is not None, "the first row is in it"
+            more = 0
+            if self._size == size:  # or the first one has ended a run of larger ones
+                room = (len(slot.memory) - end) // size
+                more = min(len(rows) - 1, room, MAX_RUN_PACKETS - self._count)
+                slot.rows(end, size, more)[:] = rows[1 : 1 + more]
+                self._end += more * size
+                self._count += more
+            rows = rows[1 + more :]
+
+    def lend(self) -> Lent:
+        """To whoever packs in our stead: it appends to the slot and to its runs, of which the last
+        one may grow, and says :meth:`took`.
+        """
+        if self._slot is None:
+            self._slot = self._begin()
+        self._close()
+        return self._slot, self._end, self._runs, self._most_runs
+
+    def took(self, end: int) -> None:
+        """So far the slot that was lent is used."""
+        self._end = end
+
     def finish(self) -> None:
         """Hand on what there is."""
         self._close()
@@ -56,6 +88,8 @@ class Packing:
         if slot is None or self._end + len(data) > len(slot.memory):
             self.finish()
             slot = self._slot = self._begin()
+        if self._like is None and self._runs:
+            self._reopen()
         if not self._extends(like, count, size):
             self._close()
             if len(self._runs) == self._most_runs:
@@ -78,6 +112,11 @@ class Packing:
             and (own is like or own[:2] == like[:2])
             and own.source == like.source
         )
+
+    def _reopen(self) -> None:
+        """Take the last run back that somebody else has packed: it may go on."""
+        self._like = last = self._runs.pop()
+        self._count, self._size, self._last = last.packets, last.size, last.last
 
     def _close(self) -> None:
         like, count = self._like, self._count

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 import sys
 
 import numpy as np
 
+from chancel.daemon.hot import twins
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run, pack_address
 from chancel.wire.cathedral import CATHEDRAL
@@ -50,6 +52,7 @@ _PENDING = frozenset(
 )
 """What an ICMP error about something we sent becomes; taken off, and nothing is lost."""
 
+_BOTH_MAGICS = MAGIC + CATHEDRAL.magic
 _MAGIC = np.uint64(int.from_bytes(MAGIC, sys.byteorder))
 _CATHEDRAL = np.uint64(int.from_bytes(CATHEDRAL.magic, sys.byteorder))
 
@@ -67,6 +70,37 @@ class UdpReceiver:
         self.drops: dict[Drop, int] = {}
         self._source: Source | None = None
         self._packed = b""
+        self._compiled = twins.compiled("receive")
+
+    def drain(self, slot: SlotView, runs: list[Run], at: int, tunnel: int) -> tuple[int, bool]:
+        """As :func:`drain`, by whichever twin is in use."""
+        if self._compiled is None:
+            return drain(self, slot, runs, at, tunnel)
+        at, is_empty, datagrams, octets, calls, too_short, too_long, self._packed, error = (
+            self._compiled.receive_runs(
+                self.udp.fileno(), slot, runs, at, tunnel, self.min_bytes, self._packed
+            )
+        )
+        self.datagrams += datagrams
+        self.bytes += octets
+        self.calls += calls
+        if too_short:
+            self.drop(Drop.TOO_SHORT, too_short)
+        if too_long:
+            self.drop(Drop.TOO_LONG, too_long)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return at, is_empty
+
+    def split_offers(
+        self, slot: SlotView, runs: list[Run], *, cathedrals: bool
+    ) -> tuple[list[Run], list[Run]]:
+        """As :func:`split_offers`, by whichever twin is in use."""
+        offer_bytes = self.offer_bytes
+        if self._compiled is None:
+            return split_offers(slot, runs, offer_bytes, cathedrals=cathedrals)
+        magics = _BOTH_MAGICS if cathedrals else MAGIC
+        return self._compiled.split_offers(slot, runs, offer_bytes, magics) or (runs, [])
 
     def drop(self, reason: Drop, count: int = 1) -> None:
         """Count datagrams that go no further."""
@@ -182,7 +216,10 @@ def split_offers(
 
     Each offer becomes a run of its own; the traffic around it moves together, to stay one run.
     """
-    if not any(run.size >= offer_bytes for run in runs):
+    for run in runs:
+        if run.size >= offer_bytes:
+            break
+    else:
         return runs, []
     traffic: list[Run] = []
     offers: list[Run] = []

@@ -27,13 +27,13 @@ _PLACES = (2, 6)
 
 class TaggedFrames:
     """Reads a packet socket (descriptor ``fd``) into ``prefix``, a virtio header or nothing, and
-    ``scratch``, which has four bytes more than the largest frame."""
+    ``packet``, which has four bytes more than the largest frame."""
 
-    def __init__(self, fd: int, prefix: bytearray, scratch: bytearray) -> None:
+    def __init__(self, fd: int, prefix: memoryview, packet: memoryview) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, fileno=fd)
         self._prefix = prefix
-        self._view = memoryview(scratch)
-        self._parts = [prefix, scratch] if prefix else [scratch]
+        self._view = packet
+        self._parts = [prefix, packet] if prefix else [packet]
         self._control_bytes = socket.CMSG_SPACE(_AUXDATA.size)
 
     def __del__(self) -> None:

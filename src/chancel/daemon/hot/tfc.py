@@ -6,18 +6,22 @@ whatever they were before.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from chancel.daemon.hot.packing import Packing
-from chancel.daemon.hot.views import SlotView
+from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, Run
 from chancel.errors import RemoteProtocolError
-from chancel.protocol.tfc import IP6_HEADER_BYTES, inner_length_untrusted
+from chancel.protocol.tfc import IP6_HEADER_BYTES, MIN_INNER_BYTES, inner_length_untrusted
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import TAIL_BYTES
+
+_VECTOR_FROM = 4
+_NO_LENGTH = 0
 
 
 def filled(
@@ -48,6 +52,11 @@ def _fill(
     source: SlotView, run: Run, start: int, stop: int, target: SlotView, at: int, size: int
 ) -> None:
     """Packets ``start`` to ``stop`` of a run as rows: payload, zeros, tail."""
+    if run.packets == 1:
+        payload = run.size - TAIL_BYTES
+        text = source.memory[run.offset : run.offset + payload].tobytes()
+        target.memory[at : at + size] = text.ljust(size - 1, b"\0") + bytes((run.next,))
+        return
     rows = target.rows(at, size, stop - start)
     whole = stop - start - (stop == run.packets and run.last != run.size)
     payload = run.size - TAIL_BYTES
@@ -64,34 +73,47 @@ def _fill(
 def cut_run(slot: SlotView, run: Run, packing: Packing, drops: Counter[Drop]) -> None:
     """Cut opened inner packets (tails behind them) to the length that each says it has.
 
-    What can't be is counted in ``drops``.
+    What can't be is counted in ``drops``. The slot is ours to write: tails move in it.
     """
-    if _all_full(slot, run):
-        packing.add_run(slot, run)
-        return
-    tail = bytes((0, run.next))
-    for i in range(run.packets):
-        at = run.offset + i * run.size
-        stop = (run.end if i == run.packets - 1 else at + run.size) - TAIL_BYTES
-        payload = slot.memory[at:stop]
-        try:
-            length = inner_length_untrusted(payload)
-        except RemoteProtocolError as error:
-            drops[error.reason] += 1
+    whole = run.packets if run.last == run.size else run.packets - 1
+    if whole:
+        _cut_rows(slot.rows(run.offset, run.size, whole), run, packing, drops)
+    if whole != run.packets:
+        _cut_rows(slot.rows(run.end - run.last, run.last, 1), run, packing, drops)
+
+
+def _cut_rows(rows: Bytes, run: Run, packing: Packing, drops: Counter[Drop]) -> None:
+    """Cut packets of one size; those that follow each other with one length together."""
+    start = 0
+    for length, equal in itertools.groupby(_lengths_untrusted(rows[:, :-TAIL_BYTES])):
+        stop = start + len(list(equal))
+        if length == _NO_LENGTH:
+            drops[Drop.TFC_LENGTH] += stop - start
         else:
-            packing.add(run, bytes(payload[:length]) + tail)
+            some = rows[start:stop, : length + TAIL_BYTES]
+            some[:, -TAIL_BYTES:] = (0, run.next)
+            packing.add_rows(run, some)
+        start = stop
 
 
-def _all_full(slot: SlotView, run: Run) -> bool:
-    """Whether all packets of a run surely end where their payload does."""
-    payload = run.size - TAIL_BYTES
-    if run.last != run.size or payload <= IP6_HEADER_BYTES:
-        return False
-    at, size, count = run.offset, run.size, run.packets
-    heads = slot.column("u1", at, size, count)
-    if np.count_nonzero(heads >> 4 != heads[0] >> 4):
-        return False
-    if heads[0] >> 4 == 6:
-        lengths = slot.column(">u2", at + 4, size, count)
-        return not np.count_nonzero(lengths != payload - IP6_HEADER_BYTES)
-    return not np.count_nonzero(slot.column(">u2", at + 2, size, count) != payload)
+def _lengths_untrusted(payloads: Bytes) -> list[int]:
+    """What :func:`inner_length_untrusted` says of each, or :data:`_NO_LENGTH` where it raises."""
+    count, size = payloads.shape
+    if count < _VECTOR_FROM:
+        return [_length_untrusted(payload.data) for payload in payloads]
+    if size < MIN_INNER_BYTES:
+        return [_NO_LENGTH] * count
+    lengths = payloads[:, 2:4].view(">u2")[:, 0].astype(np.int64)
+    six = payloads[:, 0] >> 4 == 6
+    if np.count_nonzero(six):
+        lengths[six] = payloads[six, 4:6].view(">u2")[:, 0].astype(np.int64) + IP6_HEADER_BYTES
+    lengths[(lengths < MIN_INNER_BYTES) | (lengths > size)] = _NO_LENGTH
+    found: list[int] = lengths.tolist()
+    return found
+
+
+def _length_untrusted(payload: memoryview) -> int:
+    try:
+        return inner_length_untrusted(payload)
+    except RemoteProtocolError:
+        return _NO_LENGTH

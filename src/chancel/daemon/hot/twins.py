@@ -29,7 +29,7 @@ def module() -> ModuleType | None:
 
 def use(names: Iterable[str] = NAMES) -> frozenset[str]:
     """From now on use the compiled twins of these functions; returns those that there are."""
-    global _used
+    global _used  # noqa: PLW0603 - the one choice of a process
     wanted = frozenset(names)
     if unknown := wanted - set(NAMES):
         raise ValueError(f"no hot function {', '.join(sorted(unknown))}")

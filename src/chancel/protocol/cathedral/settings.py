@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from chancel.errors import LocalProtocolError
-from chancel.protocol.cathedral.bundle import Bundle
 from chancel.wire.cathedral_fields import CathedralId, encode_address
 from chancel.wire.types import Address, FlockId
+
+if TYPE_CHECKING:  # who reads no bundle needs no numpy
+    from chancel.protocol.cathedral.bundle import Bundle
 
 MAX_FEDERATION: Final = 31
 """Cathedrals beside this one: a remembrance has 32 places, and the first is its sender's."""

@@ -1,0 +1,287 @@
+//! Receiving runs: the twin of `chancel.daemon.hot.receive`.
+//!
+//! One system call a train, until the socket is empty. `recvmmsg` would need 64 KiB of a slot for
+//! each message, whatever comes, and leave what comes apart; so a slot would have room for four.
+
+use libc::{iovec, msghdr};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::memory::Memory;
+use crate::net_address::{Packed, SocketAddress};
+use crate::net_send::last_error;
+use crate::runs::Run;
+
+const SOL_UDP: i32 = 17;
+const UDP_GRO: i32 = 104;
+/// What one call may bring.
+const READ_BYTES: usize = 65_536;
+const MAX_RUN_PACKETS: usize = 4096;
+/// Opening may part each run in two: inner packets and graces.
+const MOST_RUNS: usize = 256 / 2;
+/// Calls for one batch, so that a flood of what is dropped at once can't hold up the rest.
+const MOST_CALLS: usize = 512;
+/// The longest datagram that is one (`chancel.wire.datagram`).
+const MAX_DATAGRAM_BYTES: usize = 1522;
+/// What an ICMP error about something we sent becomes; taken off, and nothing is lost.
+const PENDING: [i32; 11] = [
+    libc::EACCES,
+    libc::ECONNREFUSED,
+    libc::EHOSTDOWN,
+    libc::EHOSTUNREACH,
+    libc::EMSGSIZE,
+    libc::ENETDOWN,
+    libc::ENETUNREACH,
+    libc::ENONET,
+    libc::ENOPROTOOPT,
+    libc::EOPNOTSUPP,
+    libc::EPROTO,
+];
+
+/// Receive into the slot from `at` on until the socket `fd` is empty or the slot is full.
+///
+/// Appends to `runs`. `source` is the packed source that was found last, if any. Returns: the
+/// offset reached, whether the socket is empty, how many datagrams and bytes came with how many
+/// calls, how many were too short and too long, the source found last, and the error that was none
+/// of the network's (or 0).
+#[pyfunction]
+#[expect(clippy::type_complexity)]
+pub fn receive_runs<'py>(
+    fd: i32,
+    slot: &Bound<'py, PyAny>,
+    runs: &Bound<'py, PyList>,
+    at: usize,
+    tunnel: u16,
+    min_bytes: usize,
+    source: &Bound<'py, PyBytes>,
+) -> PyResult<(
+    usize,
+    bool,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    Bound<'py, PyBytes>,
+    i32,
+)> {
+    let py = slot.py();
+    let mut memory = Memory::of_view(slot)?;
+    let room = memory.own()?;
+    let mut receiving = Receiving::new(runs, tunnel, min_bytes, source)?;
+    let (mut at, mut is_empty, mut fatal) = (at, false, 0);
+    for _ in 0..MOST_CALLS {
+        let Some(free) = room.get_mut(at..at.saturating_add(READ_BYTES)) else {
+            break;
+        };
+        if receiving.total >= MOST_RUNS {
+            break;
+        }
+        match receive(fd, free) {
+            Ok(train) => at += receiving.take(py, at, &train)?,
+            Err(libc::EAGAIN) => {
+                is_empty = true;
+                break;
+            }
+            Err(error) if PENDING.contains(&error) || error == libc::EINTR => {}
+            Err(error) => {
+                fatal = error;
+                break;
+            }
+        }
+    }
+    let Receiving {
+        datagrams,
+        bytes,
+        calls,
+        too_short,
+        too_long,
+        ..
+    } = receiving;
+    let source = receiving.source.clone();
+    receiving.finish(runs)?;
+    Ok((
+        at, is_empty, datagrams, bytes, calls, too_short, too_long, source, fatal,
+    ))
+}
+
+/// What one call brought: datagrams of `segment` bytes, of which the last may be shorter.
+struct Train {
+    size: usize,
+    segment: usize,
+    source: Packed,
+}
+
+/// Room for control messages: 64 bytes of them, and one with the size of segments.
+#[derive(Default)]
+#[repr(C, align(8))]
+struct Control([u64; 14]);
+
+fn receive(fd: i32, free: &mut [u8]) -> Result<Train, i32> {
+    let mut name = SocketAddress::empty();
+    let mut control = Control::default();
+    let mut vector = iovec {
+        iov_base: free.as_mut_ptr().cast(),
+        iov_len: free.len(),
+    };
+    // SAFETY: all zeros are a valid `msghdr`; padding is private in some C libraries.
+    let mut header: msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = (&raw mut name).cast();
+    header.msg_namelen = size_of::<SocketAddress>() as libc::socklen_t;
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = (&raw mut control).cast();
+    header.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: the header's pointers are to locals, and to `free`, which is ours alone, each with
+    // its true size.
+    let size = unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_DONTWAIT) };
+    let size = usize::try_from(size).map_err(|_| last_error())?;
+    let segment = segment(&header)
+        .filter(|segment| *segment <= size)
+        .unwrap_or(size)
+        .max(1);
+    Ok(Train {
+        size,
+        segment,
+        source: name.packed(),
+    })
+}
+
+/// What the kernel says of the size of segments, if it says anything that can be one.
+fn segment(header: &msghdr) -> Option<usize> {
+    let mut found = None;
+    // SAFETY: the header is as the kernel left it: its control messages lie within the buffer that
+    // it names, which is still there, and the macros go from one to the next within that.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while let Some(head) = message.as_ref() {
+            if head.cmsg_level == SOL_UDP && head.cmsg_type == UDP_GRO {
+                found = Some(libc::CMSG_DATA(message).cast::<i32>().read_unaligned());
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    found
+        .and_then(|size| usize::try_from(size).ok())
+        .filter(|size| *size > 0)
+}
+
+/// The runs of a batch in the making, and what was counted.
+struct Receiving<'py> {
+    tunnel: u16,
+    min_bytes: usize,
+    /// Of the runs, also those that were there before.
+    total: usize,
+    /// The runs that Python's list lacks, or has in an older form: the last of those before.
+    runs: Vec<Run<'py>>,
+    known: usize,
+    source: Bound<'py, PyBytes>,
+    datagrams: usize,
+    bytes: usize,
+    calls: usize,
+    too_short: usize,
+    too_long: usize,
+}
+
+impl<'py> Receiving<'py> {
+    fn new(
+        found: &Bound<'py, PyList>,
+        tunnel: u16,
+        min_bytes: usize,
+        source: &Bound<'py, PyBytes>,
+    ) -> PyResult<Self> {
+        let total = found.len();
+        let mut runs = Vec::with_capacity(8);
+        if let Some(last) = total.checked_sub(1) {
+            runs.push(Run::of(&found.get_item(last)?)?);
+        }
+        let (known, source) = (runs.len(), source.clone());
+        let (datagrams, bytes, calls, too_short, too_long) = (0, 0, 0, 0, 0);
+        Ok(Self {
+            tunnel,
+            min_bytes,
+            total,
+            runs,
+            known,
+            source,
+            datagrams,
+            bytes,
+            calls,
+            too_short,
+            too_long,
+        })
+    }
+
+    /// Describe what was received at `at` as a run; returns how far the slot is used by it.
+    fn take(&mut self, py: Python<'py>, at: usize, train: &Train) -> PyResult<usize> {
+        let (mut at, mut size, mut segment) = (at, train.size, train.segment);
+        let mut count = size.div_ceil(segment).max(1);
+        let mut last = size - (count - 1) * segment;
+        self.calls += 1;
+        self.datagrams += count;
+        self.bytes += size;
+        if segment > MAX_DATAGRAM_BYTES {
+            if last > MAX_DATAGRAM_BYTES {
+                self.too_long += count;
+                return Ok(0);
+            }
+            self.too_long += count - 1;
+            (at, count, segment) = (at + size - last, 1, last);
+        }
+        if segment < self.min_bytes {
+            self.too_short += count;
+            return Ok(0);
+        }
+        if last < self.min_bytes {
+            self.too_short += 1;
+            (count, last, size) = (count - 1, segment, size - last);
+        }
+        if self.source.as_bytes() != train.source {
+            self.source = PyBytes::new(py, &train.source);
+        }
+        if !self.extend(at, count, segment, last)? {
+            self.runs.push(Run {
+                tunnel: self.tunnel,
+                next: 0,
+                packets: count,
+                size: segment,
+                last,
+                offset: at,
+                source: self.source.clone().into_any(),
+            });
+            self.total += 1;
+        }
+        Ok(size)
+    }
+
+    /// Put packets into the run before, if they can be a part of that.
+    fn extend(&mut self, at: usize, count: usize, size: usize, last: usize) -> PyResult<bool> {
+        let Some(run) = self.runs.last_mut() else {
+            return Ok(false);
+        };
+        if run.tunnel != self.tunnel
+            || run.end() != at
+            || run.last != run.size
+            || run.packets + count > MAX_RUN_PACKETS
+            || !(size == run.size || (count == 1 && size < run.size))
+            || !run.source.eq(&self.source)?
+        {
+            return Ok(false);
+        }
+        run.packets += count;
+        run.last = last;
+        Ok(true)
+    }
+
+    fn finish(self, found: &Bound<'py, PyList>) -> PyResult<()> {
+        let py = found.py();
+        for (i, run) in self.runs.iter().enumerate() {
+            if i < self.known {
+                found.set_item(found.len() - 1, run.to_python(py)?)?;
+            } else {
+                found.append(run.to_python(py)?)?;
+            }
+        }
+        Ok(())
+    }
+}
