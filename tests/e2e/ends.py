@@ -85,6 +85,8 @@ class End:
         self.log = self.home / "log"
         self.runtime = self.home / "run"
         self.program: subprocess.Popen[bytes] | None = None
+        self.command: tuple[str, ...] = (*PROGRAM, "run")
+        """What runs a group; the files and ``--runtime-dir`` follow."""
         STARTED.append(self)
 
     def write_secret(self, path: Path, secret: bytes) -> None:
@@ -105,7 +107,7 @@ class End:
     def start(self, *files: Path) -> None:
         """Start one group for these files, or for all that were written."""
         chosen = files or sorted(self.home.glob("*.conf"))
-        command = [*PROGRAM, "run", "--runtime-dir", str(self.runtime)]
+        command = [*self.command, "--runtime-dir", str(self.runtime)]
         for path in chosen:
             command += ["-c", str(path)]
         with self.log.open("ab") as log:

@@ -43,7 +43,7 @@ def running(request: pytest.FixtureRequest, wired: Pair) -> Iterator[Pair]:
     for end in wired.ends:
         tunnel = end.tunnel("t0")
         assert set(tunnel["drops"]) <= {Drop.NO_KEY, Drop.OFFER_UNEXPECTED}
-        assert tunnel["offloads"]["udp_gso"] is (request.param == "on")
+        assert tunnel["offloads"]["gso"] == request.param
     assert wired.stop() == [0, 0]
 
 

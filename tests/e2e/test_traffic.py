@@ -1,11 +1,14 @@
-"""All that a tunnel carries arrives, and arrives whole, with the kernel's offloads and without."""
+"""All that a tunnel carries arrives whole, with offloads and the accelerator or without them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
+from chancel.daemon.hot import twins
+from chancel.daemon.offloads import ALL, COALESCE, NONE, TSO, USO, Offload, states
 from chancel.wire.drop import Drop
 from tests.e2e.ends import End, Pair
 
@@ -17,15 +20,44 @@ SIZES = [10, 11, 700, FULL, FULL, 64, FULL, 1000, 12, 12, 12, FULL - 1]
 LEFT, RIGHT = "10.77.0.1", "10.77.0.2"
 
 
-@pytest.fixture(scope="module", params=["on", "off"])
+class Kind(NamedTuple):
+    """What the files say at the left end and the right; what is then on of the offloads."""
+
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    offloads: Offload = ALL
+
+
+ONLY_READING = ("offload off", "offload on tso uso")
+ONLY_WRITING = ("offload off", "offload on coalesce gro")
+PYTHON = "accelerator off"
+KINDS = {
+    "all": Kind((), ()),
+    "none": Kind(("offload off",), ("offload off",), NONE),
+    "python": Kind((PYTHON,), (PYTHON,)),
+    "some, one end python": Kind(
+        ONLY_READING, (*ONLY_READING, PYTHON), TSO | USO | Offload.CHECKSUM
+    ),
+    "others": Kind(ONLY_WRITING, ONLY_WRITING, COALESCE | Offload.GRO),
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
 def running(request: pytest.FixtureRequest, pair: Pair) -> Iterator[Pair]:
-    pair.configure(0, str(MTU), f"offload {request.param}")
+    kind: Kind = request.param
+    name = pair.configure(0, str(MTU))
+    for end, lines in zip(pair.ends, (kind.left, kind.right), strict=True):
+        with (end.home / f"{name}.conf").open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
     pair.start()
     yield pair
-    for end in pair.ends:
-        tunnel = end.tunnel("t0")
+    installed = "not installed" if twins.module() is None else "on"
+    for end, lines in zip(pair.ends, (kind.left, kind.right), strict=True):
+        tunnel = end.tunnel(name)
         assert set(tunnel["drops"]) <= {Drop.NO_KEY, Drop.OFFER_UNEXPECTED}
-        assert tunnel["offloads"]["udp_gso"] is (request.param == "on")
+        assert tunnel["offloads"] == states(kind.offloads, kind.offloads)
+        group = end.ask({"do": "status"})["group"]
+        assert group["accelerator"] == ("off" if PYTHON in lines else installed)
     assert pair.stop() == [0, 0]
 
 
