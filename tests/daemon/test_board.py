@@ -232,3 +232,20 @@ def test_records_start_with_nothing() -> None:
     assert HeavenRxRecord() == HeavenRxRecord(0, 0, 0, 0, 0.0, 0, 0.0)
     assert BlessRecord().spi == 0
     assert ConfessRecord().peer == NOWHERE
+
+
+def test_a_reader_hears_of_each_tunnel_that_was_written_or_withdrawn_once() -> None:
+    memory = make_board("test")
+    writer, reader = BoardWriter(memory), BoardReader(memory, BlessRecord)
+    written = filled(BlessRecord)
+    assert reader.changed() == []
+    writer.write(200, written, {})
+    writer.write(3, written, {})
+    assert reader.changed() == [3, 200]
+    assert reader.changed() == []
+    writer.write(3, written, {}, wakeups=1)
+    assert reader.changed() == [3]
+    writer.write(3, written, {}, wakeups=1)
+    assert reader.changed() == []  # it says the same
+    writer.clear(200)
+    assert reader.changed() == [200]

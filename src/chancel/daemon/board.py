@@ -99,8 +99,23 @@ class BoardReader(Generic[R]):
 
     def __init__(self, memory: int, record: type[R]) -> None:
         self._map = linux.map_memory(memory, BOARD_BYTES, writable=False)
+        self._heads = self._map.cast("Q")[:: ENTRY_BYTES // _HEAD.size]
+        self._seen = bytes(MAX_TUNNELS * _HEAD.size)
         self._record = record
         self._size = record.size() + _COUNTERS.size
+
+    def changed(self) -> list[int]:
+        """The tunnels whose entries were written or withdrawn since this was asked last.
+
+        Looking at the heads of all entries costs as much as reading one of them. One that is being
+        written just now may be named twice, and is never left out: its owner rings afterwards.
+        """
+        heads, before = self._heads.tobytes(), self._seen
+        if heads == before:
+            return []
+        self._seen = heads
+        pairs = zip(_HEAD.iter_unpack(heads), _HEAD.iter_unpack(before), strict=True)
+        return [tunnel for tunnel, (now, then) in enumerate(pairs) if now != then]
 
     def read(self, tunnel: int) -> Entry[R] | None:
         """Copy a tunnel's entry; ``None`` before its owner wrote the first one.

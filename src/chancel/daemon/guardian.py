@@ -226,9 +226,9 @@ class Guardian(Guarding):
         board = self._group.mtu_board
         if board is None:
             return  # a shrine learns no MTU, and nobody rings
-        for index, tunnel in self._tunnels.items():
-            entry = board.read(index)
-            if entry is None or entry.record.mtu == 0:
+        for index in board.changed():
+            tunnel, entry = self._tunnels.get(index), board.read(index)
+            if tunnel is None or entry is None or entry.record.mtu == 0:
                 continue
             try:
                 if tunnel.adopt_mtu(entry.record.mtu):

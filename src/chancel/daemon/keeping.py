@@ -325,8 +325,9 @@ class KeeperDuty:
         """Somebody rang: a key is in use, the peer is elsewhere, or it acknowledged a probe."""
         self._bell.quiet()
         now = time.monotonic()
-        for tunnel, entry in self._tunnels.items():
-            self._advance(tunnel, entry, now)
+        for tunnel in self._process.changed("confess", "heaven-tx"):
+            if tunnel in self._tunnels:
+                self._advance(tunnel, self._tunnels[tunnel], now)
 
     def _receive(self, lane: LaneReader) -> None:
         batch = lane.receive()

@@ -90,6 +90,11 @@ class Process:
         entry = reader.read(tunnel) if reader else None
         return entry.record if entry else None
 
+    def changed(self, *boards: str) -> list[int]:
+        """The tunnels of which one of these boards says something new since this was asked last."""
+        readers = [self.boards[board] for board in boards if board in self.boards]
+        return sorted({tunnel for reader in readers for tunnel in reader.changed()})
+
     def ring(self) -> None:
         """Wake those who have to look at this process's board now."""
         for bell in self._rings:

@@ -169,8 +169,9 @@ class HeavenRx:
         """Somebody rang: a new key, a new address, or a grace."""
         self._bell.quiet()
         now = time.monotonic()
-        for tunnel, entry in self._tunnels.items():
-            self._heed(tunnel, entry, now)
+        for tunnel in self._process.changed("bless", "confess", "heaven-tx", "keeper"):
+            if tunnel in self._tunnels:
+                self._heed(tunnel, self._tunnels[tunnel], now)
         self._schedule()
 
     def _heed(self, tunnel: int, entry: _Tunnel, now: float) -> None:

@@ -154,6 +154,7 @@ class PurgatoryTx:
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
         entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0], self._suite)
+        self._see(tunnel, entry)  # what was told before we knew the tunnel
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
@@ -177,11 +178,15 @@ class PurgatoryTx:
     def _look(self) -> None:
         """An address or an MTU changed: read where each peer is now."""
         self._bell.quiet()
-        for tunnel, entry in self._tunnels.items():
-            entry.see_mtu(self._process.record("heaven-rx", tunnel))
-            entry.see_peer(
-                self._process.record("confess", tunnel), self._process.record("keeper", tunnel)
-            )
+        for tunnel in self._process.changed("heaven-rx", "confess", "keeper"):
+            if tunnel in self._tunnels:
+                self._see(tunnel, self._tunnels[tunnel])
+
+    def _see(self, tunnel: int, entry: _Tunnel) -> None:
+        entry.see_mtu(self._process.record("heaven-rx", tunnel))
+        entry.see_peer(
+            self._process.record("confess", tunnel), self._process.record("keeper", tunnel)
+        )
 
     def _send(self, lane: LaneReader) -> None:
         batch = lane.receive()
