@@ -1,98 +1,117 @@
-"""Run sections and print the table, or JSON. Exit status 1 if a figure misses its target."""
+"""Run sections and print tables, or JSON. Exit status 1 if a needed target is missed, or something
+of ours failed.
+
+A run of all sections at the usual pace, or a longer one, also writes docs/benchmarks.md with its
+plots, and is kept in out/benchmarks.json.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import os
-import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import SECTIONS
-from benchmarks.result import Figure, LeftOut, Result
+from benchmarks import PACED, SECTIONS, machine, page, saved
+from benchmarks.pace import FULL, USUAL, Pace
+from benchmarks.result import LeftOut, Result, Step, sentence
+from benchmarks.saved import Run
+from benchmarks.table import as_tables
+from benchmarks.watching import Watcher, watching
+
+PAGE_WIDTH = 140
+"""Of tables that don't go to a terminal."""
+
+KEPT = page.ROOT / "out/benchmarks.json"
 
 
-def measure(names: Sequence[str]) -> dict[str, list[Result]]:
+def measure(names: Sequence[str], pace: Pace, watcher: Watcher) -> dict[str, list[Result]]:
     """Run the named sections, all results kept in order."""
     results: dict[str, list[Result]] = {}
-    for name in names:
-        print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        results[name] = list(importlib.import_module(SECTIONS[name]).run())
+    for place, name in enumerate(names):
+        watcher.section(name, place, len(names))
+        results[name] = list(_section(name, pace, watcher))
     return results
 
 
-def machine() -> str:
-    """Where this was measured, in one line."""
-    return (
-        f"Python {platform.python_version()}, {platform.system()} {platform.release()},"
-        f" {platform.machine()}, {len(os.sched_getaffinity(0))} cores"
-    )
+def _section(name: str, pace: Pace, watcher: Watcher) -> Iterator[Result]:
+    """What fails is told in its place, as the others took their time as well."""
+    try:
+        module = importlib.import_module(SECTIONS[name])
+        for item in _run(module, name, pace):
+            if isinstance(item, Step):
+                watcher.step(item)
+            else:
+                yield item
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is shown and fails the run
+        yield LeftOut(name, sentence(error), fault=True)
 
 
-def as_json(results: dict[str, list[Result]]) -> str:
-    """The same as the table, with every sample."""
-    sections = {
-        name: [
-            {"name": item.name, "left_out": item.reason}
-            if isinstance(item, LeftOut)
-            else {
-                "name": item.name,
-                "unit": item.unit,
-                "median": item.median,
-                "samples": list(item.samples),
-                "target": None if item.target is None else str(item.target),
-                "met": item.met,
-            }
-            for item in items
-        ]
-        for name, items in results.items()
-    }
-    return json.dumps({"machine": machine(), "sections": sections}, indent=2)
+def _run(module: ModuleType, name: str, pace: Pace) -> Iterator[Result | Step]:
+    found: Iterator[Result | Step] = module.run(pace) if name in PACED else module.run()
+    return found
 
 
-def as_table(results: dict[str, list[Result]]) -> Table:
-    """What a person reads."""
-    table = Table(title=machine(), title_justify="left", title_style="bold")
-    table.add_column("figure")
-    table.add_column("median", justify="right")
-    table.add_column("range", justify="right")
-    table.add_column("unit")
-    table.add_column("target")
-    for items in results.values():
-        for item in items:
-            table.add_row(*_row(item))
-        table.add_section()
-    return table
-
-
-def _row(item: Result) -> tuple[str, str, str, str, str]:
-    if isinstance(item, LeftOut):
-        return item.name, "left out", "", "", item.reason
-    spread = f"{min(item.samples):.3g} … {max(item.samples):.3g}"
-    verdict = "" if item.target is None else f"{item.target} {'✓' if item.met else '✗ missed'}"
-    return item.name, f"{item.median:.3g}", spread, item.unit, verdict
+def passed(run: Run) -> bool:
+    """Whether every needed target is met, and nothing of ours failed."""
+    items = [item for results in run.results.values() for item in results]
+    return not any(item.fault if isinstance(item, LeftOut) else item.met is False for item in items)
 
 
 def main() -> int:
     """The command line."""
+    options = _options()
+    if options.page:
+        return _write_page(saved.loads(options.page.read_text()))
+    default = FULL if options.full else USUAL
+    pace = default._replace(
+        rounds=options.rounds or default.rounds, seconds=options.seconds or default.seconds
+    )
+    names = options.sections or list(SECTIONS)
+    where = machine.describe()
+    with watching(Console(stderr=True)) as watcher:
+        results = measure(names, pace, watcher)
+    whole = set(names) == set(SECTIONS) and pace.rounds >= USUAL.rounds
+    run = Run(where, machine.command(sys.argv[1:]), whole, results)
+    if options.json:
+        print(saved.dumps(run))
+    else:
+        title = "\n".join(f"{name}: {value}" for name, value in where.items())
+        Console(width=None if sys.stdout.isatty() else PAGE_WIDTH).print(as_tables(results, title))
+    if run.whole:
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(saved.dumps(run))
+        _write_page(run)
+    return 0 if passed(run) else 1
+
+
+def _write_page(run: Run) -> int:
+    if not run.whole:
+        print("the page is written from a run of all sections", file=sys.stderr)
+        return 1
+    for path in page.write(run):
+        print(f"wrote {path.relative_to(page.ROOT)}", file=sys.stderr)
+    return 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--full", action="store_true", help="more rounds, and longer ones")
+    parser.add_argument("--rounds", type=int, help="how often programs take turns")
+    parser.add_argument("--seconds", type=float, help="of load in each round")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the page from a run kept as JSON"
+    )
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))} (there are {', '.join(SECTIONS)})")
-    results = measure(options.sections or list(SECTIONS))
-    if options.json:
-        print(as_json(results))
-    else:
-        Console().print(as_table(results))
-    figures = [item for items in results.values() for item in items if isinstance(item, Figure)]
-    return 1 if any(figure.met is False for figure in figures) else 0
+    return options
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Two hosts of the lab joined by the kernel's own wire: the cathedral in one, all 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import tempfile
@@ -18,9 +19,13 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pyroute2 import IPRoute
 
+from benchmarks import processes, stage
 from benchmarks.congregation import FLOCK, IDENTITY, NAT_PORT, PORT, address_of
-from benchmarks.result import Figure, LeftOut, Result, Target
-from chancel.demo.programs import CHANCEL, Program, reference
+from benchmarks.pace import Pace
+from benchmarks.result import Figure, LeftOut, Result, Step, Target
+from benchmarks.turns import Rounds, alternate
+from benchmarks.workloads import Measure
+from chancel.demo.programs import CHANCEL, Program
 from chancel.lab.lab import Host, Lab
 
 ADDRESS = "192.168.201.1"
@@ -30,12 +35,14 @@ DEVICES, DEVICES_WITH_NAT = 142, 90
 WARM_UP, MEASURED = 2, 3
 """Rounds of five seconds: in the first all register, from the second on all are answered."""
 
-RELAY_ROUNDS = 5
+RELAY_ROUNDS, WHOLE_RELAY_ROUNDS = 3, 5
 RELAY_BYTES_PER_S = 40e6
 RELAY_S = 4.0
 START_LIMIT_S, SETTLED_S = 20.0, 1.0
 ANSWERED = 0.98
 """Of the offers; what is missing was lost in a socket's buffer."""
+
+MEASURES = {"relaying": Measure("relaying 40 MB/s: work of the cathedral", "s CPU/GB", less=True)}
 
 PROCESSES = ("control", "cathedral", "purgatory-rx", "purgatory-tx")
 DUTIES = "".join(f"run {name} as root\n" for name in PROCESSES)
@@ -51,51 +58,59 @@ class Cathedral(NamedTuple):
 
     def work(self) -> float:
         """Processor seconds of all of its processes so far."""
-        return float(self.host.call("benchmarks.group:work_s", self.pids))
+        return processes.work_with_children_s(self.pids)
 
     def memory_kb(self) -> int:
         """Resident memory of all its processes: for differences, as they share a part of it."""
         return sum(_resident_kb(pid) for pid in self.pids)
 
 
-def run() -> Iterator[Result]:
+def run(pace: Pace) -> Iterator[Result | Step]:
     """Load of registered tunnels, their memory, and work per relayed byte."""
+    tunnels = DEVICES * (DEVICES - 1)
+    yield Step(f"cathedral: {tunnels:,} tunnels", 0.0)
     with cathedral(CHANCEL, DEVICES) as running:
         before = running.memory_kb()
         share, answered = _registered(running, DEVICES, nat=False)
         grown = running.memory_kb() - before
-    tunnels = DEVICES * (DEVICES - 1)
     yield Figure(f"cathedral, {tunnels:,} tunnels: load of a core", "", share, Target("≤", 1.0))
     yield Figure("cathedral: offers answered in time", "", answered, Target("≥", ANSWERED))
     yield Figure("cathedral: memory per tunnel", "KB", [grown / tunnels], Target("≤", 2.0))
-    with cathedral(CHANCEL, DEVICES_WITH_NAT) as running:
-        share, answered = _registered(running, DEVICES_WITH_NAT, nat=True)
+    yield from _with_nat(pace)
+    yield from _relaying(WHOLE_RELAY_ROUNDS if pace.whole else RELAY_ROUNDS)
+
+
+def _with_nat(pace: Pace) -> Iterator[Result | Step]:
     tunnels = DEVICES_WITH_NAT * (DEVICES_WITH_NAT - 1)
     name = f"cathedral, {tunnels:,} tunnels with NAT probes"
+    if not pace.whole:
+        yield LeftOut(name, "only in make bench-full")
+        return
+    yield Step(name, 0.4)
+    with cathedral(CHANCEL, DEVICES_WITH_NAT) as running:
+        share, answered = _registered(running, DEVICES_WITH_NAT, nat=True)
     yield Figure(f"{name}: load of a core", "", share, Target("≤", 1.0))
     yield Figure(f"{name}: answered in time", "", answered, Target("≥", ANSWERED))
-    yield from _relaying()
 
 
-def _relaying() -> Iterator[Result]:
-    path = os.environ.get("SANCTUM")
-    programs = [CHANCEL]
-    if path and os.geteuid() == 0:
-        programs.append(reference(path))
-    rounds: dict[str, list[float]] = {each.name: [] for each in programs}
-    for _ in range(RELAY_ROUNDS):
-        for program in programs:
-            with cathedral(program, 2) as running:
-                rounds[program.name].append(relay(running))
-    for name, samples in rounds.items():
-        yield Figure(f"relaying: {name}", "s CPU/GB", samples)
-    if len(programs) == 1:
-        yield LeftOut("relaying / the reference's", "as root: make bench SANCTUM=/path/to/sanctum")
-        return
-    ratios = [
-        ours / theirs for ours, theirs in zip(rounds["chancel"], rounds["reference"], strict=True)
-    ]
-    yield Figure("relaying / the reference's", "times", ratios, Target("≤", 0.5))
+def _relaying(count: int) -> Iterator[Result | Step]:
+    programs = stage.programs()
+    jobs = {each.name: functools.partial(_relay_anew, each) for each in programs}
+    rounds = Rounds(MEASURES)
+    for item in alternate("a cathedral relays", jobs, count):
+        if isinstance(item, Step):
+            yield item
+        else:
+            rounds.add(item.name, item.number, {"relaying": item.result})
+    yield from rounds.figures()
+    for theirs in programs[1:]:
+        yield rounds.ratio("relaying", CHANCEL.name, theirs.name, Target("≤", 0.5))
+    yield from stage.left_out("relaying")
+
+
+def _relay_anew(program: Program) -> float:
+    with cathedral(program, 2) as running:
+        return relay(running)
 
 
 def _registered(running: Cathedral, devices: int, *, nat: bool) -> tuple[list[float], list[float]]:
@@ -155,7 +170,8 @@ def cathedral(program: Program, devices: int, settings: str = "") -> Iterator[Ca
             command = [*program.command, "-c", str(config)]
             daemon = host.popen(command, stdout=log, stderr=log, env=environment)
         try:
-            pids = [daemon.pid, *_wait_started(daemon, folder)]
+            _wait_started(daemon, folder)
+            pids = processes.tree(daemon.pid)
             yield Cathedral(folder, host, others, pids)
             _check_alive(daemon, folder)
         finally:
@@ -203,22 +219,17 @@ def add_addresses(addresses: list[str]) -> None:
             ip.addr("add", index=index, address=address, prefixlen=32)
 
 
-def _wait_started(daemon: subprocess.Popen[Any], folder: Path) -> list[int]:
-    """The processes of the group, once no more come."""
+def _wait_started(daemon: subprocess.Popen[Any], folder: Path) -> None:
+    """Return once there are processes, and no more come."""
     deadline = time.monotonic() + START_LIMIT_S
-    children: list[int] = []
+    found: list[int] = []
     while time.monotonic() < deadline:
         time.sleep(SETTLED_S)
         _check_alive(daemon, folder)
-        before, children = children, _children(daemon.pid)
-        if len(children) >= 2 and children == before:
-            return children
+        before, found = found, processes.tree(daemon.pid)
+        if len(found) >= 3 and found == before:
+            return
     raise RuntimeError(f"the cathedral did not start: {(folder / 'log').read_text()[-2000:]}")
-
-
-def _children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in listed]
 
 
 def _resident_kb(pid: int) -> int:

@@ -1,46 +1,39 @@
 """Devices that meet through cathedrals: all roles played by Chancel, and all by the reference.
 
-Three topologies of the lab, whose files are the same for both:
+Two topologies of the lab, whose files are the same for both:
 
 * Two devices behind a NAT each (port-restricted), one cathedral. Time until a ping is answered
   ("tunnel"), and until all goes to the peer itself, as seen at the device's interface ("direct").
   It starts when the devices' processes are started, so Python's own start counts; the cathedral is
   at work already, and the devices take their shared secret from an ambry.
 * The same with two federated cathedrals, and NATs that keep it relayed. The cathedral of both is
-  killed; time until a ping is answered again.
-* Two devices of ours with a wire of the kernel's to a cathedral, ours or the reference's, told not
-  to look for a direct path. Bulk TCP.
+  killed; time until a ping is answered again. Only in a whole run, as it is minutes of waiting.
 
-Programs take turns, round by round; but recoveries, which are minutes of waiting, side by side.
-The reference takes part as root with SANCTUM=/path/to/sanctum.
+Programs take turns, round by round; but recoveries side by side. The reference takes part as root
+with SANCTUM=/path/to/sanctum.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
+import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.result import Figure, LeftOut, Result, Target
-from benchmarks.tunnel import tcp
-from chancel.daemon import places
+from benchmarks import stage
+from benchmarks.pace import Pace
+from benchmarks.result import Figure, LeftOut, Ratio, Result, Step, Target
+from benchmarks.stage import Stage
+from benchmarks.turns import alternate
 from chancel.demo.parish import Plan
-from chancel.demo.play import PING, UP_LIMIT_S, Play
-from chancel.demo.programs import CHANCEL, Program, reference
-from chancel.demo.sacristy import Sacristy
+from chancel.demo.programs import CHANCEL, Program
 from chancel.sim.nat import NAT_TYPES
 
-ROUNDS = 3
-TCP_ROUNDS = 5
+ROUNDS, WHOLE_ROUNDS = 2, 3
 
 CONE, SYMMETRIC = NAT_TYPES["port-restricted"], NAT_TYPES["symmetric"]
 AT_HOME = Plan(nats=(CONE, CONE))
 RELAYED = Plan(cathedrals=2, nats=(SYMMETRIC, SYMMETRIC), remembrance=True)
-FAST = Plan(mtu="1422", nat_detection=False, kernel=True)
 
 NEVER_SLOWER = Target("≤", 1.0)
 SILENCE = Target("≤", 45.0)
@@ -54,100 +47,55 @@ class Met(NamedTuple):
     direct_s: float
 
 
-class Stage:
-    """Where parishes are built: a folder, and keys that they have in common."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._sacristy = Sacristy(folder / "sacristy")
-        self._sacristy.bundle()
-
-    def play(self, name: str, plan: Plan, roles: Sequence[Program]) -> Play:
-        """A parish of its own, to be used with ``with``; roles: cathedrals first, then devices."""
-        home = self._folder / name
-        home.mkdir()
-        return Play(home, plan, roles, self._sacristy)
+def run(pace: Pace) -> Iterator[Result | Step]:
+    """Seconds of each program, and Chancel's as a multiple of the reference's."""
+    programs = stage.programs()
+    with stage.stage() as shared:
+        yield from _meetings(shared, programs, WHOLE_ROUNDS if pace.whole else ROUNDS)
+        if pace.whole:
+            yield Step("recoveries, side by side", 0.8)
+            yield from _recoveries(shared, programs)
+        else:
+            yield LeftOut("cathedral's death to next answer", "only in make bench-full")
+    yield from stage.left_out("meeting")
 
 
-def run() -> Iterator[Result]:
-    """Seconds of each program, and Chancel's as a multiple of the reference's; relayed TCP."""
-    programs = [CHANCEL]
-    path = os.environ.get("SANCTUM")
-    if path and places.is_machine_root():
-        programs.append(reference(path))
-    with tempfile.TemporaryDirectory(prefix="chancel-meeting-") as folder:
-        stage = Stage(Path(folder))
-        yield from _meetings(stage, programs)
-        yield from _recoveries(stage, programs)
-        yield from _relayed_tcp(stage, programs)
-    if len(programs) == 1:
-        yield LeftOut("meeting: reference", "as root: make bench SANCTUM=/path/to/sanctum")
-
-
-def _meetings(stage: Stage, programs: Sequence[Program]) -> Iterator[Result]:
+def _meetings(shared: Stage, programs: Sequence[Program], rounds: int) -> Iterator[Result | Step]:
     met: dict[str, list[Met]] = {program.name: [] for program in programs}
-    for number in range(ROUNDS):
-        for program in programs:
-            met[program.name].append(meet(stage, program, number))
+    jobs = {each.name: functools.partial(meet, shared, each) for each in programs}
+    for item in alternate("meeting", jobs, rounds):
+        if isinstance(item, Step):
+            yield item
+        else:
+            met[item.name].append(item.result)
     up = {name: [each.up_s for each in seen] for name, seen in met.items()}
     direct = {name: [each.direct_s for each in seen] for name, seen in met.items()}
     yield from _side_by_side("two NATs, time to tunnel", up)
     yield from _side_by_side("two NATs, time to direct", direct)
 
 
-def _recoveries(stage: Stage, programs: Sequence[Program]) -> Iterator[Result]:
-    with ThreadPoolExecutor(ROUNDS * len(programs)) as pool:
+def _recoveries(shared: Stage, programs: Sequence[Program]) -> Iterator[Result]:
+    with ThreadPoolExecutor(WHOLE_ROUNDS * len(programs)) as pool:
         told = {
-            program.name: [pool.submit(recover, stage, program, n) for n in range(ROUNDS)]
+            program.name: [pool.submit(recover, shared, program) for _ in range(WHOLE_ROUNDS)]
             for program in programs
         }
         seconds = {name: [each.result() for each in futures] for name, futures in told.items()}
     yield from _side_by_side("cathedral's death to next answer", seconds, SILENCE)
 
 
-def _relayed_tcp(stage: Stage, programs: Sequence[Program]) -> Iterator[Result]:
-    rates: dict[str, list[float]] = {program.name: [] for program in programs}
-    with contextlib.ExitStack() as stack:
-        plays = {each.name: stack.enter_context(relayed(stage, each)) for each in programs}
-        for _ in range(TCP_ROUNDS):
-            for name, playing in plays.items():
-                rates[name].append(tcp(playing.left.host, playing.right.host))
-    for name, samples in rates.items():
-        yield Figure(f"TCP relayed by a cathedral: {name}", "Gbit/s", samples)
-    if len(programs) > 1:
-        ratios = _ratios(rates)
-        name = "TCP relayed: our cathedral / the reference's"
-        yield Figure(name, "times", ratios, Target("≥", 2.0))
-
-
-def meet(stage: Stage, program: Program, number: int) -> Met:
+def meet(shared: Stage, program: Program) -> Met:
     """One round of one program in all roles: from nothing to a direct path."""
-    with stage.play(f"meet-{program.name}-{number}", AT_HOME, [program] * 3) as playing:
+    with shared.play(f"meet-{program.name}", AT_HOME, [program] * 3) as playing:
         return Met(playing.come_up(), playing.wait_direct())
 
 
-def recover(stage: Stage, program: Program, number: int) -> float:
+def recover(shared: Stage, program: Program) -> float:
     """One round of one program in all roles: seconds without an answer."""
-    with stage.play(f"recover-{program.name}-{number}", RELAYED, [program] * 4) as playing:
+    with shared.play(f"recover-{program.name}", RELAYED, [program] * 4) as playing:
         playing.come_up()
         playing.wait_relayed()
         return playing.fail_over()
-
-
-@contextlib.contextmanager
-def relayed(stage: Stage, cathedral: Program) -> Iterator[Play]:
-    """A tunnel of ours that is up and stays relayed. Nobody watches, which would cost."""
-    with stage.play(f"tcp-{cathedral.name}", FAST, [cathedral, CHANCEL, CHANCEL]) as playing:
-        left, right = playing.left, playing.right
-        for device in (left, right):
-            playing.start(device)
-        playing.until(
-            lambda: left.host.call(PING, right.inner, 1, 0.0)["received"],
-            UP_LIMIT_S,
-            "the tunnel is up",
-        )
-        playing.ping_both_ways()
-        yield playing
 
 
 def _side_by_side(
@@ -155,12 +103,8 @@ def _side_by_side(
 ) -> Iterator[Result]:
     """Each program's seconds, ours with a target if there is one, and the ratio."""
     for name, samples in seconds.items():
-        yield Figure(f"{what}: {name}", "s", samples, target if name == CHANCEL.name else None)
+        mine = target if name == CHANCEL.name else None
+        yield Figure(what, "s", samples, mine, program=name, less=True)
     if len(seconds) > 1:
-        yield Figure(f"{what}: chancel / reference", "times", _ratios(seconds), NEVER_SLOWER)
-
-
-def _ratios(samples: dict[str, list[float]]) -> list[float]:
-    """Round by round, the first program's as multiples of the second's."""
-    ours, theirs = samples.values()
-    return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+        ours, theirs = seconds.values()
+        yield Ratio(f"{what}, against reference", ours, theirs, NEVER_SLOWER, program=CHANCEL.name)

@@ -1,161 +1,122 @@
-"""Traffic through a tunnel: bulk TCP, UDP under overload, ping; against whatever peers there are.
+"""Traffic through one tunnel, of all programs that there are, and what is promised of it.
 
-Two hosts of the lab joined by the kernel's own wire, one tunnel, everything on this machine: both
-ends and the load generator share its cores. Programs take turns, round by round, because the
-machine's speed drifts; figures of one run may be compared, figures of two runs not.
-
-The reference daemon takes part as root with SANCTUM=/path/to/sanctum.
+In each round a program starts anew, carries every load, and ends. With masked datagrams (shroud),
+and packet by packet (``offload off``), it carries a part of them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
+import functools
+import subprocess
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.result import Figure, LeftOut, Result, Target
-from chancel.lab.lab import Host, Lab
+from benchmarks import processes, vpns
+from benchmarks.ends import Running, running
+from benchmarks.pace import Pace
+from benchmarks.result import LeftOut, Result, Step, sentence
+from benchmarks.targets import promises
+from benchmarks.turns import Rounds, alternate
+from benchmarks.vpns import Vpn
+from benchmarks.workloads import (
+    MASKED,
+    MASKED_MEASURES,
+    MEASURES,
+    UDP_LARGE,
+    WORKLOADS,
+    Sample,
+    Workload,
+    bulk,
+    datagrams,
+    idle_round_trips,
+)
+from chancel.errors import ChancelError
 
-ROUNDS = 5
-SECONDS = 3.0
-PINGS = 100
-UDP_BYTES = 1300
-UDP_PACKETS_PER_S = 60_000
-UDP_SECONDS = 1.5
-UP_LIMIT_S = 15.0
-DUTIES = [
-    "heaven-rx",
-    "heaven-tx",
-    "purgatory-rx",
-    "purgatory-tx",
-    "bless",
-    "confess",
-    "chapel",
-    "control",
-]
+FEW: tuple[Workload, ...] = (idle_round_trips, bulk, datagrams(UDP_LARGE, "udp1300"))
 
-
-class Program(NamedTuple):
-    """A daemon to measure: its name in the table, its command, and directives of its own."""
-
-    name: str
-    command: tuple[str, ...]
-    directives: str = ""
+FAILURES = (ChancelError, RuntimeError, subprocess.SubprocessError, OSError)
+"""How a program under load may fail those that measure it."""
 
 
-CHANCEL = Program("chancel", (sys.executable, "-m", "chancel.cli.main", "run"))
-PER_PACKET = Program("chancel, offload off", CHANCEL.command, "offload off\n")
+class Entry(NamedTuple):
+    """A program, its column, what it carries, and what stands before the keys of its measures."""
+
+    vpn: Vpn
+    column: str
+    workloads: Sequence[Workload] = WORKLOADS
+    prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is measured now."""
+        return f"{self.column}, shroud on" if self.prefix else self.column
 
 
-class Round(NamedTuple):
-    """What one round of one program gave."""
+class Outcome(NamedTuple):
+    """The figures of one round, and a sentence for each load that failed."""
 
-    tcp_gbit_s: float
-    udp_mbit_s: float
-    ping_ms: float
-
-
-def run() -> Iterator[Result]:
-    """Medians for each program, and Chancel's TCP rate as a multiple of the reference's."""
-    reference = os.environ.get("SANCTUM")
-    programs = [CHANCEL, PER_PACKET]
-    if reference and os.geteuid() == 0:
-        programs.append(Program("reference", (reference,)))
-    rounds: dict[str, list[Round]] = {program.name: [] for program in programs}
-    for _ in range(ROUNDS):
-        for program in programs:
-            rounds[program.name].append(measure(program))
-    for name, results in rounds.items():
-        yield Figure(f"TCP bulk, one stream: {name}", "Gbit/s", [r.tcp_gbit_s for r in results])
-    for name, results in rounds.items():
-        yield Figure(
-            f"UDP 1,300 B under overload: {name}", "Mbit/s", [r.udp_mbit_s for r in results]
-        )
-    for name, results in rounds.items():
-        yield Figure(f"ping, idle, median: {name}", "ms", [r.ping_ms for r in results])
-    if "reference" in rounds:
-        pairs = zip(rounds["chancel"], rounds["reference"], strict=True)
-        ratios = [ours.tcp_gbit_s / theirs.tcp_gbit_s for ours, theirs in pairs]
-        yield Figure("TCP bulk: chancel / reference", "times", ratios, Target("≥", 2.0))
-    else:
-        yield LeftOut("reference", "as root: make bench SANCTUM=/path/to/sanctum")
+    sample: Sample
+    failures: list[str]
 
 
-def measure(program: Program) -> Round:
-    """One round: a new lab, both daemons, and all three loads."""
-    with tempfile.TemporaryDirectory() as folder, Lab() as lab:
-        left, right = lab.host("left"), lab.host("right")
-        lab.veth(left, "192.168.201.1/24", right, "192.168.201.2/24")
-        with daemons(program, Path(folder), left, right):
-            wait_up(left)
-            return Round(tcp(left, right), udp(left, right), ping(left))
+def run(pace: Pace) -> Iterator[Result | Step]:
+    """All figures, then what is promised of them."""
+    entries = {entry.name: entry for entry in _entries()}
+    rounds = Rounds({**MEASURES, **MASKED_MEASURES})
+    jobs = {
+        name: functools.partial(measure, entry, pace.seconds) for name, entry in entries.items()
+    }
+    ours = [vpn.name for vpn in vpns.ours()]
+    failed = []
+    for item in alternate("tunnel", jobs, pace.rounds):
+        if isinstance(item, Step):
+            yield item
+            continue
+        entry = entries[item.name]
+        rounds.add(entry.column, item.number, item.result.sample)
+        failed += [
+            LeftOut(f"{item.name}, round {item.number + 1}", each, fault=entry.column in ours)
+            for each in item.result.failures
+        ]
+    yield from rounds.figures()
+    yield from promises(rounds, ours)
+    yield from failed
+    yield from vpns.left_out()
+    if missing := processes.Calls.missing():
+        yield LeftOut(MEASURES["calls"].name, missing)
 
 
-@contextlib.contextmanager
-def daemons(program: Program, folder: Path, left: Host, right: Host) -> Iterator[None]:
-    """Both ends of one tunnel; its inner addresses are 10.77.0.1 and 10.77.0.2."""
-    secret = folder / "secret"
-    secret.touch(0o600)
-    secret.write_bytes(os.urandom(32))
-    running = []
-    for host, own, peer in ((left, 1, 2), (right, 2, 1)):
-        config = folder / f"{host.name}.conf"
-        config.write_text(
-            f"instance {host.name}\nsecret {secret}\ntunnel 10.77.0.{own}/30 1422\n"
-            f"local 192.168.201.{own}:2333\npeer 192.168.201.{peer}:2333\n"
-            f"control {folder}/{host.name}.control root\n"
-            + "".join(f"run {duty} as root\n" for duty in DUTIES)
-            + program.directives
-        )
-        environment = {**os.environ, "CHANCEL_RUNTIME_DIR": str(folder / f"{host.name}.run")}
-        with (folder / f"{host.name}.log").open("w") as log:
-            command = [*program.command, "-c", str(config)]
-            running.append(host.popen(command, stdout=log, stderr=log, env=environment))
+def _entries() -> Iterator[Entry]:
+    for vpn in (*vpns.ours(), *vpns.peers()):
+        yield Entry(vpn, vpn.name)
+    yield Entry(vpns.PER_PACKET, vpns.PER_PACKET.name, FEW)
+    for daemon in (*vpns.ours(), vpns.reference()):
+        if daemon is not None:
+            yield Entry(daemon.shrouded(), daemon.name, FEW, MASKED)
+
+
+def measure(entry: Entry, seconds: float) -> Outcome:
+    """One round of one program."""
+    sample: Sample = {}
+    failures: list[str] = []
     try:
-        yield
-    finally:
-        for daemon in running:
-            daemon.terminate()
-        for daemon in running:
-            daemon.wait(10)
+        with running(entry.vpn) as tunnel:
+            sample["first_packet"] = tunnel.first_answer_s
+            for workload in entry.workloads:
+                _carry(workload, tunnel, seconds, sample, failures)
+            sample["memory"], sample["lanes"] = tunnel.memory_alone()
+    except FAILURES as error:
+        failures.append(sentence(error))
+    if entry.prefix:
+        sample = {f"{entry.prefix}{key}": value for key, value in sample.items()}
+    return Outcome(sample, failures)
 
 
-def wait_up(host: Host) -> None:
-    """Wait for the first echo through the tunnel."""
-    deadline = time.monotonic() + UP_LIMIT_S
-    while time.monotonic() < deadline:
-        if host.call("chancel.lab.ping:ping", "10.77.0.2", 1, 0.1)["received"]:
-            time.sleep(1.0)
-            return
-    raise RuntimeError("the tunnel did not come up")
-
-
-def tcp(left: Host, right: Host) -> float:
-    """Bulk TCP, one stream, as its receiver saw it."""
-    receiver = right.start("chancel.lab.bulk:receive", "10.77.0.2")
-    next(receiver.progress)
-    left.call("chancel.lab.bulk:send", "10.77.0.2", 5201, SECONDS)
-    result = receiver.result()
-    return float(result["bytes"] * 8 / result["seconds"] / 1e9)
-
-
-def udp(left: Host, right: Host) -> float:
-    """UDP offered faster than anybody carries it: what arrived."""
-    receiver = right.start("chancel.lab.blast:receive", "10.77.0.2")
-    next(receiver.progress)
-    count = int(UDP_PACKETS_PER_S * UDP_SECONDS)
-    left.call("chancel.lab.blast:send", "10.77.0.2", 5202, count, UDP_BYTES, UDP_PACKETS_PER_S)
-    result = receiver.result()
-    return float(result["packets"] * UDP_BYTES * 8 / max(result["seconds"], 1e-9) / 1e6)
-
-
-def ping(left: Host) -> float:
-    """The median round trip of an idle tunnel, ms."""
-    result = left.call("chancel.lab.ping:ping", "10.77.0.2", PINGS, 0.02)
-    return statistics.median(float(rtt) * 1e3 for rtt in result["rtts_s"] if rtt is not None)
+def _carry(
+    workload: Workload, tunnel: Running, seconds: float, sample: Sample, failures: list[str]
+) -> None:
+    """One load; if the program fails under it, the next one may still pass."""
+    try:
+        sample.update(workload(tunnel.ends, seconds))
+    except FAILURES as error:
+        failures.append(sentence(error))
