@@ -26,7 +26,7 @@ Heard = dict[str, list[tuple[int, int]]]
 
 def numbers(interface: str, port: int, count: int) -> Generator[str, None, Heard]:
     """SPIs and packet numbers of the next datagrams from and to a port, in order, by direction
-    (``in`` and ``out``).
+    (``in`` and ``out``), until there are so many each way.
 
     Trains are told apart by their virtio header. Yields once, listening. Raises TimeoutError after
     a long silence.
@@ -38,7 +38,7 @@ def numbers(interface: str, port: int, count: int) -> Generator[str, None, Heard
         sock.bind((interface, _ETH_P_ALL))
         yield "listening"
         sock.settimeout(_PATIENCE_S)
-        while len(heard["in"]) + len(heard["out"]) < count:
+        while min(map(len, heard.values())) < count:
             frame, (_, protocol, kind, *_) = sock.recvfrom(70_000)
             (_, _, _, segment, _, _) = _VNET.unpack_from(frame)
             packet = frame[_VNET.size + _ETHERNET_BYTES :]

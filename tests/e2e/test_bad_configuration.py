@@ -107,11 +107,11 @@ def test_a_secret_that_is_none_is_refused_by_name(
     [
         (["locale 0.0.0.0:1"], ":3", "unknown directive 'locale' (expected local?)"),
         (["tunnel 10.77.0.1/30 9000"], ":3: tunnel", "MTU '9000' is out of range"),
-        ([TUNNEL, "liturgy_group 1"], ":4: liturgy_group", "not yet supported"),
+        ([TUNNEL, "liturgy_group 1"], ":4: liturgy_group", "is for liturgies"),
         ([TUNNEL, "peer 192.0.2.1"], ":4: peer", "'192.0.2.1' has no port"),
         ([], ": tunnel", "missing (expected tunnel ip/length MTU)"),
     ],
-    ids=["unknown", "mtu", "later", "peer", "no-tunnel"],
+    ids=["unknown", "mtu", "liturgy", "peer", "no-tunnel"],
 )
 def test_a_wrong_line_is_named(
     end: End, run: Run, lines: list[str], place: str, problem: str

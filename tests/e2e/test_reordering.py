@@ -12,7 +12,7 @@ from tests.e2e.ends import Pair
 LEFT, RIGHT = "10.77.0.1", "10.77.0.2"
 SIZES = [10, 11, 700, 1300, 1300, 64, 1300, 1000, 12, 12]
 TCP_BYTES = 3_000_000
-LEAST_DATAGRAMS = 1_500
+LEAST_DATAGRAMS = 500
 
 
 @pytest.fixture(scope="module", params=["on", "off"])
@@ -46,6 +46,6 @@ def test_no_packet_is_sent_more_than_63_positions_late(running: Pair) -> None:
     assert [each.result()["bytes"] for each in receiving] == [TCP_BYTES] * 2
     for direction in ("in", "out"):
         pairs = seen[direction]
-        assert len(pairs) > LEAST_DATAGRAMS / 5
+        assert len(pairs) >= LEAST_DATAGRAMS
         for key in {spi for spi, _ in pairs}:
             assert positions(number for spi, number in pairs if spi == key) <= MOST_POSITIONS
