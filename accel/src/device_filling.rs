@@ -2,9 +2,9 @@
 
 use crate::device_checksum::{finish_nonzero, sum};
 use crate::device_vnet::TAIL_BYTES;
-use crate::runs::Run;
+use crate::runs::{Run, Source};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyList;
 
 const MAX_RUNS: usize = 256;
 pub const MAX_RUN_PACKETS: usize = 4096;
@@ -131,30 +131,26 @@ impl<'slot> Filling<'slot> {
         self.room = self.room.saturating_sub(count * (size + GROWTH_BYTES));
     }
 
-    /// All runs of the batch.
-    pub fn finish<'py>(mut self, py: Python<'py>, tunnel: u16) -> PyResult<Bound<'py, PyList>> {
-        self.runs.extend(self.open.take());
-        let source = PyBytes::new(py, b"").into_any();
+    /// All runs of the batch, as Python has them.
+    pub fn finish<'py>(self, py: Python<'py>, tunnel: u16) -> PyResult<Bound<'py, PyList>> {
         let runs = PyList::empty(py);
-        for Open {
-            packets,
-            size,
-            last,
-            offset,
-            ..
-        } in self.runs
-        {
-            let run = Run {
-                tunnel,
-                next: 0,
-                packets,
-                size,
-                last,
-                offset,
-                source: source.clone(),
-            };
+        for run in self.runs(tunnel) {
             runs.append(run.to_python(py)?)?;
         }
         Ok(runs)
+    }
+
+    /// All runs of the batch.
+    pub fn runs(mut self, tunnel: u16) -> impl Iterator<Item = Run> {
+        self.runs.extend(self.open.take());
+        self.runs.into_iter().map(move |open| Run {
+            tunnel,
+            next: 0,
+            packets: open.packets,
+            size: open.size,
+            last: open.last,
+            offset: open.offset,
+            source: Source::NONE,
+        })
     }
 }

@@ -14,7 +14,7 @@ pub struct Packets<'slot> {
 
 impl<'slot> Packets<'slot> {
     /// Raises `IndexError` for a run that lies outside of its slot.
-    pub fn of(slot: &'slot [u8], run: &Run<'_>) -> PyResult<Self> {
+    pub fn of(slot: &'slot [u8], run: &Run) -> PyResult<Self> {
         let end = run
             .size
             .checked_mul(run.packets - 1)

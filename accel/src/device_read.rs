@@ -64,26 +64,23 @@ impl DeviceReader {
     ) -> PyResult<Bound<'py, PyList>> {
         let mut memory = Memory::of_view(slot)?;
         let mut filling = Filling::new(memory.own()?);
-        self.cut(&mut filling);
-        while self.train.is_none() && filling.fits(64, 1_024) {
-            match self.input.read() {
-                Ok(None) => break,
-                Ok(Some(size)) => self.take(size, &mut filling),
-                Err(error) if error.kind() == ErrorKind::Interrupted => py.check_signals()?,
-                Err(error) => return Err(os_error(py, &error)),
+        while let Err(error) = self.drain(&mut filling) {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(os_error(py, &error));
             }
+            py.check_signals()?;
         }
         filling.finish(py, tunnel)
     }
 
     /// Whether a train goes on in another slot: nothing else tells of it.
     #[getter]
-    fn rest(&self) -> bool {
+    pub fn rest(&self) -> bool {
         self.train.is_some()
     }
 
     #[getter]
-    fn fd(&self) -> i32 {
+    pub fn fd(&self) -> i32 {
         self.input.fd
     }
 
@@ -109,6 +106,19 @@ impl DeviceReader {
 }
 
 impl DeviceReader {
+    /// Drain the device, until there is nothing more or the slot is full. After an error what was
+    /// read before it is there, and reading may go on.
+    pub fn drain(&mut self, filling: &mut Filling<'_>) -> std::io::Result<()> {
+        self.cut(filling);
+        while self.train.is_none() && filling.fits(64, 1_024) {
+            match self.input.read()? {
+                None => break,
+                Some(size) => self.take(size, filling),
+            }
+        }
+        Ok(())
+    }
+
     /// Pass on what was read last: `size` bytes behind the prefix.
     fn take(&mut self, size: usize, filling: &mut Filling<'_>) {
         if size < MIN_INNER_BYTES {

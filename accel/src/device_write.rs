@@ -69,10 +69,7 @@ impl DeviceWriter {
         let mut memory = Memory::of_view(slot)?;
         let slice = memory.own()?;
         for run in runs {
-            let run = Run::of(&run)?;
-            let packets = Packets::of(slice, &run)?;
-            self.write_allowed(&packets)
-                .map_err(|error| os_error(runs.py(), &error))?;
+            self.write_one(runs.py(), slice, &Run::of(&run)?)?;
         }
         Ok(())
     }
@@ -126,6 +123,13 @@ impl DeviceWriter {
 }
 
 impl DeviceWriter {
+    /// Write what may pass of one run.
+    pub fn write_one(&mut self, py: Python<'_>, slot: &[u8], run: &Run) -> PyResult<()> {
+        let packets = Packets::of(slot, run)?;
+        self.write_allowed(&packets)
+            .map_err(|error| os_error(py, &error))
+    }
+
     /// Write what the filter lets pass of a run; what lies side by side goes together.
     fn write_allowed(&mut self, packets: &Packets<'_>) -> Result<(), Error> {
         let mut passed = 0..0;

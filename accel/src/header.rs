@@ -52,6 +52,7 @@ impl Layout {
 }
 
 /// The header of one packet, in memory of our own.
+#[derive(Clone, Copy)]
 pub struct Header {
     bytes: [u8; MAX_HEADER_BYTES],
     layout: Layout,
@@ -74,6 +75,15 @@ impl Header {
     /// All of it, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.layout.header_bytes]
+    }
+
+    /// Copy the bytes of a header. Raises `ValueError` if it has another layout.
+    pub fn fill(&mut self, bytes: &[u8]) -> PyResult<()> {
+        if bytes.len() != self.layout.header_bytes {
+            return Err(PyValueError::new_err("a header of another layout"));
+        }
+        self.bytes_mut().copy_from_slice(bytes);
+        Ok(())
     }
 
     /// Number the packet: the low 32 bits as its sequence, and all 64.

@@ -1,4 +1,5 @@
-//! The compiled twins of Chancel's six hot functions (`chancel.daemon.hot`).
+//! The compiled twins of Chancel's hot functions (`chancel.daemon.hot`), and turns that string them
+//! together: waiting, taking a batch, handing it on (`turn`).
 //!
 //! Each does, byte for byte, what its twin in Python does, and knows no more than it is handed:
 //! slots (shared memory), runs, descriptors. What lives here from one call to the next is cipher
@@ -38,6 +39,8 @@ mod device_vnet;
 mod device_write;
 #[cfg(feature = "cipher")]
 mod header;
+#[cfg(feature = "turns")]
+mod lane;
 #[cfg(feature = "network")]
 mod mask_encapsulation;
 #[cfg(feature = "network")]
@@ -64,6 +67,22 @@ mod reasons;
 mod runs;
 #[cfg(feature = "cipher")]
 mod seal;
+#[cfg(feature = "turns")]
+mod token;
+#[cfg(feature = "turns")]
+mod turn;
+#[cfg(feature = "turns")]
+mod turn_open;
+#[cfg(feature = "turns")]
+mod turn_read;
+#[cfg(feature = "turns")]
+mod turn_receive;
+#[cfg(feature = "turns")]
+mod turn_seal;
+#[cfg(feature = "turns")]
+mod turn_send;
+#[cfg(feature = "turns")]
+mod turn_write;
 #[cfg(feature = "cipher")]
 mod window;
 
@@ -81,6 +100,8 @@ fn chancel_accel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_device(module)?;
     #[cfg(feature = "network")]
     add_network(module)?;
+    #[cfg(feature = "turns")]
+    add_turns(module)?;
     Ok(())
 }
 
@@ -105,4 +126,17 @@ fn add_network(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(net_offers::split_offers, module)?)?;
     module.add_function(wrap_pyfunction!(net_receive::receive_runs, module)?)?;
     module.add_function(wrap_pyfunction!(net_send::send_runs, module)?)
+}
+
+#[cfg(feature = "turns")]
+fn add_turns(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<lane::LaneReader>()?;
+    module.add_class::<lane::LaneWriter>()?;
+    module.add_class::<turn_seal::SendKey>()?;
+    module.add_class::<turn_read::ReadTurns>()?;
+    module.add_class::<turn_seal::SealTurns>()?;
+    module.add_class::<turn_send::SendTurns>()?;
+    module.add_class::<turn_receive::ReceiveTurns>()?;
+    module.add_class::<turn_open::OpenTurns>()?;
+    module.add_class::<turn_write::WriteTurns>()
 }

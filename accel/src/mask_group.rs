@@ -93,7 +93,7 @@ struct Group {
 
 impl Group {
     /// Room for datagrams of these runs.
-    fn new(runs: &[Run<'_>], layout: Layout) -> Self {
+    fn new(runs: &[Run], layout: Layout) -> Self {
         let stride = runs.iter().map(|run| run.size).max().unwrap_or(0);
         let packets = runs.iter().map(|run| run.packets).sum::<usize>().min(WIDTH);
         Self {
@@ -139,7 +139,7 @@ impl Group {
 }
 
 /// Runs as Python has them. Raises `ValueError` for packets that are larger than any.
-pub fn taken<'py>(runs: &[Bound<'py, PyAny>]) -> PyResult<Vec<Run<'py>>> {
+pub fn taken(runs: &[Bound<'_, PyAny>]) -> PyResult<Vec<Run>> {
     let runs = runs.iter().map(Run::of).collect::<PyResult<Vec<_>>>()?;
     if runs.iter().any(|run| run.size > MAX_PACKET_BYTES) {
         return Err(PyValueError::new_err("a packet is larger than any"));
@@ -148,8 +148,8 @@ pub fn taken<'py>(runs: &[Bound<'py, PyAny>]) -> PyResult<Vec<Run<'py>>> {
 }
 
 /// The datagrams of runs from number `done` on: the run, where it begins, and its size.
-pub fn datagrams(runs: &[Run<'_>], done: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    let each = |(like, run): (usize, &Run<'_>)| {
+pub fn datagrams(runs: &[Run], done: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let each = |(like, run): (usize, &Run)| {
         let (packets, size, last, offset) = (run.packets, run.size, run.last, run.offset);
         (0..packets).map(move |i| {
             let bytes = if i + 1 == packets { last } else { size };

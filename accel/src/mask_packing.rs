@@ -35,7 +35,7 @@ pub struct Packer<'py> {
     most_runs: usize,
     found: Bound<'py, PyList>,
     before: usize,
-    first: Option<Run<'py>>,
+    first: Option<Run>,
     runs: Vec<Open>,
 }
 
@@ -67,14 +67,14 @@ impl<'py> Packer<'py> {
     /// of the runs, and belongs at `at` as it was before.
     ///
     /// Raises `ValueError` where no slot would do.
-    pub fn add(&mut self, likes: &[Run<'py>], like: usize, size: usize) -> PyResult<bool> {
+    pub fn add(&mut self, likes: &[Run], like: usize, size: usize) -> PyResult<bool> {
         if self.at.saturating_add(size) > self.room {
             if self.at == 0 {
                 return Err(PyValueError::new_err("a datagram is larger than a slot"));
             }
             return Ok(false);
         }
-        if !self.extend(likes, like, size)? {
+        if !self.extend(likes, like, size) {
             if self.before + self.runs.len() >= self.most_runs {
                 return Ok(false);
             }
@@ -90,29 +90,29 @@ impl<'py> Packer<'py> {
     }
 
     /// Put the datagram into the run before, if it can be a part of that.
-    fn extend(&mut self, likes: &[Run<'py>], like: usize, size: usize) -> PyResult<bool> {
+    fn extend(&mut self, likes: &[Run], like: usize, size: usize) -> bool {
         let other = &likes[like];
         if let Some(open) = self.runs.last_mut() {
             let fits = takes(open.packets, open.size, open.last, size)
-                && (open.like == like || alike(&likes[open.like], other)?);
+                && (open.like == like || alike(&likes[open.like], other));
             if fits {
                 open.packets += 1;
                 open.last = size;
             }
-            return Ok(fits);
+            return fits;
         }
         match self.first.as_mut() {
-            Some(run) if takes(run.packets, run.size, run.last, size) && alike(run, other)? => {
+            Some(run) if takes(run.packets, run.size, run.last, size) && alike(run, other) => {
                 run.packets += 1;
                 run.last = size;
-                Ok(true)
+                true
             }
-            _ => Ok(false),
+            _ => false,
         }
     }
 
     /// Tell Python's list of what has changed; how far the slot is used.
-    pub fn finish(self, likes: &[Run<'py>]) -> PyResult<usize> {
+    pub fn finish(self, likes: &[Run]) -> PyResult<usize> {
         let py = self.found.py();
         if let Some(run) = self.first {
             self.found.set_item(self.before - 1, run.to_python(py)?)?;
@@ -127,7 +127,7 @@ impl<'py> Packer<'py> {
                 size: open.size,
                 last: open.last,
                 offset,
-                source: like.source.clone(),
+                source: like.source,
             };
             offset += open.bytes();
             self.found.append(run.to_python(py)?)?;
@@ -141,6 +141,6 @@ fn takes(packets: usize, size: usize, last: usize, more: usize) -> bool {
     last == size && more <= size && packets < MAX_RUN_PACKETS
 }
 
-fn alike(run: &Run<'_>, other: &Run<'_>) -> PyResult<bool> {
-    Ok(run.tunnel == other.tunnel && run.next == other.next && run.source.eq(&other.source)?)
+fn alike(run: &Run, other: &Run) -> bool {
+    run.tunnel == other.tunnel && run.next == other.next && run.source == other.source
 }

@@ -29,9 +29,7 @@ pub fn split_offers<'py>(
                 "a run lies outside of its slot",
             ));
         };
-        if run.size < offer_bytes
-            || !packets(&run, bytes).any(|each| is_offer(each, offer_bytes, magics))
-        {
+        if !has_offer(&run, bytes, offer_bytes, magics) {
             traffic.push(given);
             continue;
         }
@@ -47,7 +45,12 @@ pub fn split_offers<'py>(
     Ok((!offers.is_empty()).then_some((traffic, offers)))
 }
 
-fn packets<'a>(run: &Run<'_>, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+/// Whether any datagram of a run, whose bytes these are, is an offer.
+pub fn has_offer(run: &Run, bytes: &[u8], offer_bytes: usize, magics: &[u8]) -> bool {
+    run.size >= offer_bytes && packets(run, bytes).any(|each| is_offer(each, offer_bytes, magics))
+}
+
+fn packets<'a>(run: &Run, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     bytes.chunks(run.size)
 }
 
@@ -61,7 +64,7 @@ fn is_offer(packet: &[u8], offer_bytes: usize, magics: &[u8]) -> bool {
 /// Move the offers of a run behind its traffic, each a run of its own.
 fn part<'py>(
     py: Python<'py>,
-    run: &Run<'py>,
+    run: &Run,
     bytes: &mut [u8],
     is_offer: impl Fn(&[u8]) -> bool,
     traffic: &mut Vec<Bound<'py, PyAny>>,
@@ -81,7 +84,7 @@ fn part<'py>(
         size,
         last,
         offset,
-        source: run.source.clone(),
+        source: run.source,
     };
     if let (Some(first), Some(last)) = (others.first(), others.last()) {
         traffic.push(like(others.len(), first.len(), last.len(), run.offset).to_python(py)?);

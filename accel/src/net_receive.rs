@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyList};
 use crate::memory::Memory;
 use crate::net_address::{Packed, SocketAddress};
 use crate::net_send::last_error;
-use crate::runs::Run;
+use crate::runs::{Run, Source};
 
 const SOL_UDP: i32 = 17;
 const UDP_GRO: i32 = 104;
@@ -67,41 +67,21 @@ pub fn receive_runs<'py>(
 )> {
     let py = slot.py();
     let mut memory = Memory::of_view(slot)?;
-    let room = memory.own()?;
-    let mut receiving = Receiving::new(runs, tunnel, min_bytes, source)?;
-    let (mut at, mut is_empty, mut fatal) = (at, false, 0);
-    for _ in 0..MOST_CALLS {
-        let Some(free) = room.get_mut(at..at.saturating_add(READ_BYTES)) else {
-            break;
-        };
-        if receiving.total >= MOST_RUNS {
-            break;
-        }
-        match receive(fd, free) {
-            Ok(train) => at += receiving.take(py, at, &train)?,
-            Err(libc::EAGAIN) => {
-                is_empty = true;
-                break;
-            }
-            Err(error) if PENDING.contains(&error) || error == libc::EINTR => {}
-            Err(error) => {
-                fatal = error;
-                break;
-            }
-        }
-    }
-    let Receiving {
-        datagrams,
-        bytes,
-        calls,
-        too_short,
-        too_long,
-        ..
-    } = receiving;
-    let source = receiving.source.clone();
+    let mut receiving = Receiving::after(runs, tunnel, min_bytes, source)?;
+    let (at, is_empty, fatal) = receiving.drain(fd, memory.own()?, at);
+    let came = receiving.came;
+    let source = PyBytes::new(py, receiving.source.as_bytes());
     receiving.finish(runs)?;
     Ok((
-        at, is_empty, datagrams, bytes, calls, too_short, too_long, source, fatal,
+        at,
+        is_empty,
+        came.datagrams,
+        came.bytes,
+        came.calls,
+        came.too_short,
+        came.too_long,
+        source,
+        fatal,
     ))
 }
 
@@ -166,80 +146,116 @@ fn segment(header: &msghdr) -> Option<usize> {
         .filter(|size| *size > 0)
 }
 
+/// What was counted while receiving.
+#[derive(Clone, Copy, Default)]
+pub struct Came {
+    pub datagrams: usize,
+    pub bytes: usize,
+    pub calls: usize,
+    pub too_short: usize,
+    pub too_long: usize,
+}
+
+impl Came {
+    /// Count more.
+    pub fn add(&mut self, more: &Self) {
+        self.datagrams += more.datagrams;
+        self.bytes += more.bytes;
+        self.calls += more.calls;
+        self.too_short += more.too_short;
+        self.too_long += more.too_long;
+    }
+}
+
 /// The runs of a batch in the making, and what was counted.
-struct Receiving<'py> {
+pub struct Receiving {
     tunnel: u16,
     min_bytes: usize,
     /// Of the runs, also those that were there before.
     total: usize,
     /// The runs that Python's list lacks, or has in an older form: the last of those before.
-    runs: Vec<Run<'py>>,
+    pub runs: Vec<Run>,
     known: usize,
-    source: Bound<'py, PyBytes>,
-    datagrams: usize,
-    bytes: usize,
-    calls: usize,
-    too_short: usize,
-    too_long: usize,
+    source: Source,
+    pub came: Came,
 }
 
-impl<'py> Receiving<'py> {
-    fn new(
-        found: &Bound<'py, PyList>,
-        tunnel: u16,
-        min_bytes: usize,
-        source: &Bound<'py, PyBytes>,
-    ) -> PyResult<Self> {
-        let total = found.len();
-        let mut runs = Vec::with_capacity(8);
-        if let Some(last) = total.checked_sub(1) {
-            runs.push(Run::of(&found.get_item(last)?)?);
-        }
-        let (known, source) = (runs.len(), source.clone());
-        let (datagrams, bytes, calls, too_short, too_long) = (0, 0, 0, 0, 0);
-        Ok(Self {
+impl Receiving {
+    /// Runs of an empty slot.
+    pub fn new(tunnel: u16, min_bytes: usize) -> Self {
+        Self {
             tunnel,
             min_bytes,
-            total,
-            runs,
-            known,
-            source,
-            datagrams,
-            bytes,
-            calls,
-            too_short,
-            too_long,
-        })
+            total: 0,
+            runs: Vec::with_capacity(8),
+            known: 0,
+            source: Source::NONE,
+            came: Came::default(),
+        }
+    }
+
+    fn after(
+        found: &Bound<'_, PyList>,
+        tunnel: u16,
+        min_bytes: usize,
+        source: &Bound<'_, PyBytes>,
+    ) -> PyResult<Self> {
+        let mut receiving = Self::new(tunnel, min_bytes);
+        receiving.total = found.len();
+        if let Some(last) = receiving.total.checked_sub(1) {
+            receiving.runs.push(Run::of(&found.get_item(last)?)?);
+            receiving.known = 1;
+        }
+        receiving.source = Source::of(source)?;
+        Ok(receiving)
+    }
+
+    /// Receive until the socket is empty or the slot is full: the offset reached, whether the
+    /// socket is empty, and the error that was none of the network's (or 0).
+    pub fn drain(&mut self, fd: i32, room: &mut [u8], mut at: usize) -> (usize, bool, i32) {
+        for _ in 0..MOST_CALLS {
+            let Some(free) = room.get_mut(at..at.saturating_add(READ_BYTES)) else {
+                break;
+            };
+            if self.total >= MOST_RUNS {
+                break;
+            }
+            match receive(fd, free) {
+                Ok(train) => at += self.take(at, &train),
+                Err(libc::EAGAIN) => return (at, true, 0),
+                Err(error) if PENDING.contains(&error) || error == libc::EINTR => {}
+                Err(error) => return (at, false, error),
+            }
+        }
+        (at, false, 0)
     }
 
     /// Describe what was received at `at` as a run; returns how far the slot is used by it.
-    fn take(&mut self, py: Python<'py>, at: usize, train: &Train) -> PyResult<usize> {
+    fn take(&mut self, at: usize, train: &Train) -> usize {
         let (mut at, mut size, mut segment) = (at, train.size, train.segment);
         let mut count = size.div_ceil(segment).max(1);
         let mut last = size - (count - 1) * segment;
-        self.calls += 1;
-        self.datagrams += count;
-        self.bytes += size;
+        self.came.calls += 1;
+        self.came.datagrams += count;
+        self.came.bytes += size;
         if segment > MAX_DATAGRAM_BYTES {
             if last > MAX_DATAGRAM_BYTES {
-                self.too_long += count;
-                return Ok(0);
+                self.came.too_long += count;
+                return 0;
             }
-            self.too_long += count - 1;
+            self.came.too_long += count - 1;
             (at, count, segment) = (at + size - last, 1, last);
         }
         if segment < self.min_bytes {
-            self.too_short += count;
-            return Ok(0);
+            self.came.too_short += count;
+            return 0;
         }
         if last < self.min_bytes {
-            self.too_short += 1;
+            self.came.too_short += 1;
             (count, last, size) = (count - 1, segment, size - last);
         }
-        if self.source.as_bytes() != train.source {
-            self.source = PyBytes::new(py, &train.source);
-        }
-        if !self.extend(at, count, segment, last)? {
+        self.source = Source::packed(train.source);
+        if !self.extend(at, count, segment, last) {
             self.runs.push(Run {
                 tunnel: self.tunnel,
                 next: 0,
@@ -247,33 +263,33 @@ impl<'py> Receiving<'py> {
                 size: segment,
                 last,
                 offset: at,
-                source: self.source.clone().into_any(),
+                source: self.source,
             });
             self.total += 1;
         }
-        Ok(size)
+        size
     }
 
     /// Put packets into the run before, if they can be a part of that.
-    fn extend(&mut self, at: usize, count: usize, size: usize, last: usize) -> PyResult<bool> {
+    fn extend(&mut self, at: usize, count: usize, size: usize, last: usize) -> bool {
         let Some(run) = self.runs.last_mut() else {
-            return Ok(false);
+            return false;
         };
         if run.tunnel != self.tunnel
             || run.end() != at
             || run.last != run.size
             || run.packets + count > MAX_RUN_PACKETS
             || !(size == run.size || (count == 1 && size < run.size))
-            || !run.source.eq(&self.source)?
+            || run.source != self.source
         {
-            return Ok(false);
+            return false;
         }
         run.packets += count;
         run.last = last;
-        Ok(true)
+        true
     }
 
-    fn finish(self, found: &Bound<'py, PyList>) -> PyResult<()> {
+    fn finish(&self, found: &Bound<'_, PyList>) -> PyResult<()> {
         let py = found.py();
         for (i, run) in self.runs.iter().enumerate() {
             if i < self.known {

@@ -40,15 +40,15 @@ const EAI_ADDRFAMILY: i32 = -9;
 /// What became of the runs of one call; `error` is the last refusal, `refusal` the one that proved
 /// trains broken, `fatal` one that is none of the network's. All are 0 where there was none.
 #[derive(Default)]
-struct Sent {
-    datagrams: usize,
+pub struct Sent {
+    pub datagrams: usize,
     bytes: usize,
-    calls: usize,
+    pub calls: usize,
     too_large: usize,
     failed: usize,
     error: i32,
-    refusal: i32,
-    fatal: i32,
+    pub refusal: i32,
+    pub fatal: i32,
 }
 
 /// Send runs, in order, to one peer (as runs carry addresses) on the socket `fd`. Never waits.
@@ -71,13 +71,7 @@ pub fn send_runs<'py>(
     match SocketAddress::of(peer, is_ipv6) {
         Some((to, to_bytes)) => {
             let socket = Socket { fd, to, to_bytes };
-            Sending {
-                socket,
-                sent: &mut sent,
-                refusal: None,
-                gso,
-            }
-            .all(&memory, &runs)?;
+            send_all(socket, &mut sent, &memory, &runs, gso)?;
         }
         None => {
             sent.calls = runs
@@ -92,7 +86,8 @@ pub fn send_runs<'py>(
 }
 
 impl Sent {
-    fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    /// As Python's sender takes it.
+    pub fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let Self {
             datagrams,
             bytes,
@@ -110,8 +105,25 @@ impl Sent {
     }
 }
 
+/// Send runs, in order, and count what becomes of them. Never waits.
+pub fn send_all(
+    socket: Socket,
+    sent: &mut Sent,
+    memory: &Memory,
+    runs: &[Run],
+    gso: bool,
+) -> PyResult<()> {
+    Sending {
+        socket,
+        sent,
+        refusal: None,
+        gso,
+    }
+    .all(memory, runs)
+}
+
 /// How many packets of a run one message takes.
-fn step(run: &Run<'_>, gso: bool) -> usize {
+fn step(run: &Run, gso: bool) -> usize {
     if gso {
         (MAX_BYTES / run.size).clamp(1, MAX_SEGMENTS)
     } else {
@@ -151,7 +163,7 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    fn all(mut self, memory: &Memory, runs: &[Run<'_>]) -> PyResult<()> {
+    fn all(mut self, memory: &Memory, runs: &[Run]) -> PyResult<()> {
         let mut waiting = parts(memory, runs, self.gso)?;
         let mut next = 0;
         while next < waiting.len() && self.sent.fatal == 0 {
@@ -207,7 +219,7 @@ impl Sending<'_> {
     }
 }
 
-fn parts(memory: &Memory, runs: &[Run<'_>], gso: bool) -> PyResult<Vec<Part>> {
+fn parts(memory: &Memory, runs: &[Run], gso: bool) -> PyResult<Vec<Part>> {
     let mut parts = Vec::with_capacity(runs.len());
     for (number, run) in runs.iter().enumerate() {
         let step = step(run, gso);
@@ -255,10 +267,12 @@ const CONTROL_BYTES: usize = size_of::<Control>();
 /// `CMSG_LEN(2)`.
 const CONTROL_LEN: usize = size_of::<usize>() + 2 * size_of::<i32>() + size_of::<u16>();
 
-struct Socket {
-    fd: i32,
-    to: SocketAddress,
-    to_bytes: libc::socklen_t,
+/// A socket, and the address to send to.
+#[derive(Clone, Copy)]
+pub struct Socket {
+    pub fd: i32,
+    pub to: SocketAddress,
+    pub to_bytes: libc::socklen_t,
 }
 
 impl Socket {

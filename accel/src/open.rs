@@ -255,14 +255,14 @@ pub fn open_runs<'py>(
 }
 
 /// Inner packets stay where they were opened; graces, which are few, are laid behind them.
-fn open_run<'py>(
-    opening: &mut Opening<'py>,
+fn open_run(
+    opening: &mut Opening<'_>,
     source: &Memory,
-    run: &Run<'py>,
+    run: &Run,
     target: &mut Memory,
     at: usize,
     graces: &mut Vec<u8>,
-) -> PyResult<[Run<'py>; 2]> {
+) -> PyResult<[Run; 2]> {
     let mut inner = empty(run, NEXT_INNER, at);
     let mut aside = empty(run, NEXT_GRACE, 0);
     let mut end = at;
@@ -302,20 +302,19 @@ fn within(target: &mut Memory, at: usize, size: usize) -> PyResult<&mut [u8]> {
     own.ok_or_else(|| PyIndexError::new_err("no room for an opened packet"))
 }
 
-fn empty<'py>(run: &Run<'py>, next: u8, offset: usize) -> Run<'py> {
+fn empty(run: &Run, next: u8, offset: usize) -> Run {
     Run {
         next,
         packets: 0,
         size: 0,
         last: 0,
         offset,
-        source: run.source.clone(),
         ..*run
     }
 }
 
 /// All packets of a run have one size but its last, which stays the last of its kind.
-fn append(run: &mut Run<'_>, size: usize) {
+fn append(run: &mut Run, size: usize) {
     if run.packets == 0 {
         run.size = size;
     }

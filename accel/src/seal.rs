@@ -3,6 +3,8 @@
 //! Each packet is copied to where it goes and sealed there: so its writer, who may still change the
 //! slot it came from, can't change it between two looks of the cipher.
 
+use std::ops::Range;
+
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -10,7 +12,15 @@ use pyo3::types::{PyBytes, PyList};
 use crate::aead::{Aead, SALT_BYTES, packet_nonce, salt_of};
 use crate::header::{Header, Layout, NEXT_INNER, TAIL_BYTES};
 use crate::memory::Memory;
-use crate::runs::Run;
+use crate::runs::{Run, Source};
+
+/// What seals under one key: everything but packet numbers.
+pub struct Sealing<'a> {
+    pub aead: &'a Aead,
+    pub salt: [u8; SALT_BYTES],
+    pub header: Header,
+    pub layout: Layout,
+}
 
 /// A `Reservation`: packet numbers that are ours, to be used once or never.
 struct Keys<'py> {
@@ -49,12 +59,21 @@ impl<'py> Keys<'py> {
         })
     }
 
-    /// Take the next packet number. Raises `ValueError` if more are wanted than were reserved.
-    fn number(&mut self) -> PyResult<u64> {
-        let left = self.left.checked_sub(1);
+    fn sealing<'a>(&self, aead: &'a Bound<'_, Aead>) -> Sealing<'a> {
+        Sealing {
+            aead: aead.get(),
+            salt: self.salt,
+            header: self.header,
+            layout: self.layout,
+        }
+    }
+
+    /// Take as many packet numbers. Raises `ValueError` if more are wanted than were reserved.
+    fn numbers(&mut self, count: usize) -> PyResult<u64> {
+        let left = self.left.checked_sub(count as u64);
         self.left = left.ok_or_else(|| PyValueError::new_err("too few numbers were reserved"))?;
-        self.next += 1;
-        Ok(self.next - 1)
+        self.next += count as u64;
+        Ok(self.next - count as u64)
     }
 }
 
@@ -72,73 +91,73 @@ pub fn seal_runs<'py>(
 ) -> PyResult<Bound<'py, PyList>> {
     let py = keys.py();
     let mut keys = Keys::of(keys)?;
+    let aead = keys.aead.clone();
+    let mut sealing = keys.sealing(&aead);
     let (source, mut target) = (Memory::of_view(source)?, Memory::of_view(target)?);
     let sealed = PyList::empty(py);
     let mut at = at as usize;
     for run in runs {
-        let out = seal_run(&mut keys, &source, Run::of(&run)?, &mut target, at)?;
+        let run = Run::of(&run)?;
+        let first = keys.numbers(run.packets)?;
+        let out = sealing.run(first, &source, &run, &mut target, at)?;
         at = out.end().next_multiple_of(16);
         sealed.append(out.to_python(py)?)?;
     }
     Ok(sealed)
 }
 
-fn seal_run<'py>(
-    keys: &mut Keys<'py>,
-    source: &Memory,
-    run: Run<'py>,
-    target: &mut Memory,
-    at: usize,
-) -> PyResult<Run<'py>> {
-    let growth = keys.layout.growth();
-    if run.last < TAIL_BYTES {
-        return Err(PyValueError::new_err("a packet is shorter than its tail"));
+impl Sealing<'_> {
+    /// Seal a run with the packet numbers from `first` on; the sealed run, without a source.
+    pub fn run(
+        &mut self,
+        first: u64,
+        source: &Memory,
+        run: &Run,
+        target: &mut Memory,
+        at: usize,
+    ) -> PyResult<Run> {
+        let growth = self.layout.growth();
+        if run.last < TAIL_BYTES {
+            return Err(PyValueError::new_err("a packet is shorter than its tail"));
+        }
+        for i in 0..run.packets {
+            let (from, size) = run.packet(i);
+            let to = at + i * (run.size + growth);
+            let (number, next) = (first + i as u64, run.next);
+            self.packet(number, source, from..from + size, next, target, to)?;
+        }
+        Ok(Run {
+            next: 0,
+            size: run.size + growth,
+            last: run.last + growth,
+            offset: at,
+            source: Source::NONE,
+            ..*run
+        })
     }
-    for i in 0..run.packets {
-        let (from, size) = run.packet(i);
-        seal_packet(
-            keys,
-            source,
-            from,
-            size,
-            run.next,
-            target,
-            at + i * (run.size + growth),
-        )?;
-    }
-    let source = PyBytes::new(run.source.py(), &[]).into_any();
-    Ok(Run {
-        next: 0,
-        size: run.size + growth,
-        last: run.last + growth,
-        offset: at,
-        source,
-        ..run
-    })
-}
 
-fn seal_packet(
-    keys: &mut Keys<'_>,
-    source: &Memory,
-    from: usize,
-    size: usize,
-    next: u8,
-    target: &mut Memory,
-    at: usize,
-) -> PyResult<()> {
-    let number = keys.number()?;
-    let head = keys.layout.header_bytes;
-    keys.header.number(number);
-    source.copy_into(from, target, at + head, size)?;
-    let whole = target.own()?.get_mut(at..at + size + keys.layout.growth());
-    let whole = whole.ok_or_else(|| PyIndexError::new_err("no room for a sealed packet"))?;
-    let (header, sealed) = whole.split_at_mut(head);
-    header.copy_from_slice(keys.header.bytes());
-    if next != NEXT_INNER {
-        sealed[size - TAIL_BYTES] = 0;
-        sealed[size - 1] = next;
+    fn packet(
+        &mut self,
+        number: u64,
+        source: &Memory,
+        from: Range<usize>,
+        next: u8,
+        target: &mut Memory,
+        at: usize,
+    ) -> PyResult<()> {
+        let (head, size) = (self.layout.header_bytes, from.len());
+        self.header.number(number);
+        source.copy_into(from.start, target, at + head, size)?;
+        let whole = target.own()?.get_mut(at..at + size + self.layout.growth());
+        let whole = whole.ok_or_else(|| PyIndexError::new_err("no room for a sealed packet"))?;
+        let (header, sealed) = whole.split_at_mut(head);
+        header.copy_from_slice(self.header.bytes());
+        if next != NEXT_INNER {
+            sealed[size - TAIL_BYTES] = 0;
+            sealed[size - 1] = next;
+        }
+        let nonce = packet_nonce(self.salt, number);
+        self.header
+            .bound(|bound| self.aead.seal(nonce, bound, sealed))
     }
-    let nonce = packet_nonce(keys.salt, number);
-    keys.header
-        .bound(|bound| keys.aead.get().seal(nonce, bound, sealed))
 }

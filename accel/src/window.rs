@@ -20,12 +20,17 @@ const MAX_WIDTH: u64 = 1 << 16;
 pub struct ReplayWindow {
     #[pyo3(get)]
     width: u64,
-    #[pyo3(get)]
+    #[pyo3(get, name = "highest")]
     highest: u64,
     words: Vec<u64>,
 }
 
 impl ReplayWindow {
+    /// The highest number that was seen.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Why a number isn't acceptable now, if it isn't.
     pub fn judge(&self, number: u64) -> Option<Reason> {
         if number > self.highest {

@@ -6,6 +6,7 @@ import os
 
 from chancel.daemon.config_types import Mode
 from chancel.daemon.lane import Batch, LaneReader, LaneWriter
+from chancel.daemon.link import KeyLink
 from chancel.daemon.process import Process
 from chancel.daemon.run import Run
 from chancel.daemon.topology import Wiring, of
@@ -35,6 +36,12 @@ class Bench:
 
     def reader(self, lane: str) -> LaneReader:
         return LaneReader(self._lanes[lane])
+
+    def keys(self, link: str) -> KeyLink:
+        """The end from which keys come."""
+        own = self.process.key_links[link].fileno()
+        (other,) = (end for end in self._wiring.key_links[link] if end.fileno() != own)
+        return KeyLink(other)
 
 
 def put(writer: LaneWriter, packets: list[bytes], source: bytes = bytes(18)) -> None:

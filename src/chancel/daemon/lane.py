@@ -18,9 +18,10 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chancel.daemon import linux
+from chancel.daemon.hot import twins
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import SEAL_FUTURE_WRITE, SEAL_SIZE, seal
 from chancel.daemon.run import (
@@ -74,18 +75,21 @@ class LaneWriter:
     """The writing end. A slot is ours from :meth:`slot` until :meth:`send`."""
 
     def __init__(self, ends: LaneEnds) -> None:
-        self.slot_bytes = ends.slot_bytes
-        self._socket = ends.writer
-        memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=True)
-        seal(ends.memory, SEAL_FUTURE_WRITE)
-        self._slots = [
-            memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
-        ]
+        self._map(ends)
         self._free = list(range(ends.slots))
         self._out: set[int] = set()
         self._owed = 0
         self._patience = _patience(ends.slots)
         self._current: int | None = None
+
+    def _map(self, ends: LaneEnds) -> None:
+        self.slot_bytes = ends.slot_bytes
+        self._socket = ends.writer
+        self._memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=True)
+        seal(ends.memory, SEAL_FUTURE_WRITE)
+        self._slots = [
+            self._memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
+        ]
         self.watch: Callable[[list[Run]], None] | None = None
         """Told of each batch that leaves, while somebody traces."""
 
@@ -192,14 +196,17 @@ class LaneReader:
     """The reading end. A batch is ours from :meth:`receive` until :meth:`release`."""
 
     def __init__(self, ends: LaneEnds) -> None:
-        self.slot_bytes = ends.slot_bytes
-        self._socket = ends.reader
-        memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=False)
-        self._slots = [
-            memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
-        ]
+        self._map(ends)
         self._kept = bytearray()
         self._patience = _patience(ends.slots)
+
+    def _map(self, ends: LaneEnds) -> None:
+        self.slot_bytes = ends.slot_bytes
+        self._socket = ends.reader
+        self._memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=False)
+        self._slots = [
+            self._memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
+        ]
 
     def fileno(self) -> int:
         """Readable when a batch waits (or the writer is gone)."""
@@ -231,3 +238,54 @@ class LaneReader:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise LinkClosed("the writer of a lane is gone") from error
         kept.clear()
+
+
+class CompiledLaneWriter(LaneWriter):
+    """A writing end whose books the accelerator keeps: for Python and for compiled turns alike."""
+
+    def __init__(self, ends: LaneEnds, accelerator: Any) -> None:
+        self._map(ends)
+        self.compiled = accelerator.LaneWriter(self.fileno(), self._memory, ends.slots)
+
+    def slot(self) -> tuple[int, memoryview] | None:
+        number = self.compiled.slot()
+        return None if number is None else (number, self._slots[number])
+
+    def wait_slot(self) -> tuple[int, memoryview]:
+        number = self.compiled.wait_slot()
+        return number, self._slots[number]
+
+    def send(self, runs: list[Run]) -> None:
+        self.compiled.send(runs)
+        if self.watch is not None:
+            self.watch(runs)
+
+
+class CompiledLaneReader(LaneReader):
+    """A reading end whose books the accelerator keeps: for Python and for compiled turns alike."""
+
+    def __init__(self, ends: LaneEnds, accelerator: Any) -> None:
+        self._map(ends)
+        self.compiled = accelerator.LaneReader(self.fileno(), self._memory, ends.slots)
+
+    def receive(self) -> Batch | None:
+        received = self.compiled.receive()
+        if received is None:
+            return None
+        number, runs = received
+        return Batch(number, self._slots[number], runs)
+
+    def release(self, batch: Batch) -> None:
+        self.compiled.release(batch.slot, is_lone(batch.runs))
+
+
+def lane_writer(ends: LaneEnds) -> LaneWriter:
+    """The writing end of a lane, by the twin that is in use."""
+    compiled = twins.compiled("turn")
+    return CompiledLaneWriter(ends, compiled) if compiled else LaneWriter(ends)
+
+
+def lane_reader(ends: LaneEnds) -> LaneReader:
+    """The reading end of a lane, by the twin that is in use."""
+    compiled = twins.compiled("turn")
+    return CompiledLaneReader(ends, compiled) if compiled else LaneReader(ends)

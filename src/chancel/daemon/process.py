@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from chancel.daemon.board import BoardReader, BoardWriter
-from chancel.daemon.lane import LaneReader, LaneWriter
+from chancel.daemon.lane import lane_reader, lane_writer
 from chancel.daemon.link import KeyLink, MessageLink
-from chancel.daemon.loop import Loop
+from chancel.daemon.loop import Loop, Turns
 from chancel.daemon.settings import TunnelSettings
 from chancel.daemon.topology import Wiring
 from chancel.daemon.trace import Trace
@@ -50,12 +50,12 @@ class Process:
         self.guardian = MessageLink(wiring.guardian_links[name][1])
         self.bell = wiring.bells[name]
         self.writers = {
-            lane: LaneWriter(wiring.lanes[lane])
+            lane: lane_writer(wiring.lanes[lane])
             for lane, spec in topology.lanes.items()
             if spec.writer == name
         }
         self.readers = {
-            lane: LaneReader(wiring.lanes[lane])
+            lane: lane_reader(wiring.lanes[lane])
             for lane, spec in topology.lanes.items()
             if spec.reader == name
         }
@@ -77,6 +77,7 @@ class Process:
         """What becomes of the settings in an order; those of a cathedral are no tunnel's."""
         self.trace: Trace | None = None
         """What tells of everything this process does, while somebody wants to know."""
+        self._turns: Turns | None = None
         self._next = {lane: topology.lanes[lane].reader for lane in self.writers}
         self._names: dict[int, str] = {}
         for memory in wiring.memories(name):
@@ -94,6 +95,10 @@ class Process:
         """The tunnels of which one of these boards says something new since this was asked last."""
         readers = [self.boards[board] for board in boards if board in self.boards]
         return sorted({tunnel for reader in readers for tunnel in reader.changed()})
+
+    def shorten(self, turns: Turns) -> None:
+        """Let ``turns`` wait in the loop's place, except while somebody traces."""
+        self._turns = self.loop.turns = turns
 
     def ring(self) -> None:
         """Wake those who have to look at this process's board now."""
@@ -139,6 +144,7 @@ class Process:
 
     def _begin_trace(self, fd: int) -> None:
         self._end_trace()
+        self.loop.turns = None  # a trace hears of each hop
         self.trace = trace = Trace(self.name, fd, self._names, self._end_trace)
         for lane, writer in self.writers.items():
             writer.watch = partial(trace.hop, self._next[lane])
@@ -148,6 +154,7 @@ class Process:
             return
         self.trace.close()
         self.trace = None
+        self.loop.turns = self._turns
         for writer in self.writers.values():
             writer.watch = None
 

@@ -93,13 +93,18 @@ class Publisher:
         self._dirty.discard(tunnel)
         self._process.ring()
 
+    @property
+    def due(self) -> float:
+        """When :meth:`flush` would be due, if something changed now."""
+        return self._last + PUBLISH_INTERVAL_S
+
     def wake_at(self) -> float | None:
         """When :meth:`flush` is due; never while nothing changes."""
-        return self._last + PUBLISH_INTERVAL_S if self._dirty else None
+        return self.due if self._dirty else None
 
     def flush(self, now: float) -> None:
         """Publish what waits, if its time has come."""
-        if not self._dirty or now < self._last + PUBLISH_INTERVAL_S:
+        if not self._dirty or now < self.due:
             return
         self._last = now
         for tunnel in self._dirty:

@@ -6,7 +6,7 @@ import dataclasses
 import operator
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from chancel.crypto.suite import Aead, Suite
@@ -44,7 +44,9 @@ class Reservation(NamedTuple):
 
 
 @dataclasses.dataclass(slots=True)
-class _SendKey:
+class SendKey:
+    """The key that we send with, and what was counted under it."""
+
     spi: Spi
     salt: Salt
     aead: Aead
@@ -62,14 +64,21 @@ class Sealer(Uncopied):
     key. In a forked child everything that seals raises ``LocalProtocolError``.
     """
 
-    def __init__(self, flocks: Flocks, suite: Suite, profile: Profile = CURRENT) -> None:
+    def __init__(
+        self,
+        flocks: Flocks,
+        suite: Suite,
+        profile: Profile = CURRENT,
+        make_key: Callable[[Spi, Salt, Aead, bytes, float], SendKey] = SendKey,
+    ) -> None:
         super().__init__()
         self.drops: Counter[Drop] = Counter()
         self._flocks = flocks
         self._suite = suite
         self._profile = profile
+        self._make_key = make_key
         self._layout = profile.layouts.traffic
-        self._key: _SendKey | None = None
+        self._key: SendKey | None = None
 
     def __repr__(self) -> str:
         return f"<Sealer spi={self._key.spi:08x}>" if self._key else "<Sealer without key>"
@@ -79,7 +88,7 @@ class Sealer(Uncopied):
         match command:
             case InstallSendKey(spi, salt, key):
                 header = self._layout.encode(TrafficHeader(spi, 0, *self._flocks))
-                self._key = _SendKey(spi, salt, self._suite.aead(key), header, now)
+                self._key = self._make_key(spi, salt, self._suite.aead(key), header, now)
             case EraseKeys():
                 self._key = None
 
@@ -114,6 +123,21 @@ class Sealer(Uncopied):
         plaintexts = [b"".join((payload, tail)) for payload in payloads[:count]]
         bound = layout.associated_data_of_all(headers)
         return list(map(operator.add, headers, map(aead.encrypt, nonces, plaintexts, bound)))
+
+    @property
+    def key(self) -> SendKey | None:
+        """The key in use; whoever takes packet numbers himself counts them there."""
+        return self._key
+
+    @property
+    def limits(self) -> tuple[int, float]:
+        """What ``next_number`` never exceeds, and how many seconds a key is good for."""
+        return self._profile.send_limit_packets, self._profile.send_limit_age_s
+
+    @property
+    def layout(self) -> TrafficLayout:
+        """How headers lie in what is sealed here."""
+        return self._layout
 
     def left(self, now: float) -> int:
         """How many packets can be sealed at this moment under the key at hand; 0 without one."""

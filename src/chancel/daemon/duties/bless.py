@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon.hot.ciphers import suite_for
+from chancel.daemon.hot.ciphers import send_key_for, suite_for
 from chancel.daemon.hot.filling import GROWTH_BYTES
 from chancel.daemon.hot.grouping import by_way
 from chancel.daemon.hot.seal import sealing
 from chancel.daemon.hot.tfc import filled
+from chancel.daemon.hot.turns import turns
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import untouched_memory
+from chancel.daemon.loop import Woken
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
 from chancel.daemon.records import BlessRecord
@@ -36,7 +38,7 @@ from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES
 class _Tunnel:
     def __init__(self, settings: TunnelSettings, suite: SystemSuite) -> None:
         self.fill_to = settings.mtu if settings.tfc else 0
-        self.sealer = Sealer(settings.flocks, suite, settings.protocol)
+        self.sealer = Sealer(settings.flocks, suite, settings.protocol, send_key_for("seal"))
         self.has_key = False
         self.keys = 0
         self.bytes = 0
@@ -70,6 +72,9 @@ class Bless:
         self._fill = SlotView(untouched_memory(self._out.slot_bytes))
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
+        self._turns = turns("SealTurns", "seal", self._in, self._out)
+        if self._turns is not None:
+            process.shorten(self._turn)
         process.loop.add(self._keys, self._take_keys)
         process.loop.add(self._in, self._seal)
 
@@ -79,6 +84,8 @@ class Bless:
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
+        if self._turns is not None:
+            self._turns.forget(tunnel)
         self._publisher.remove(tunnel)
         self._tunnels.pop(tunnel).sealer.execute(EraseKeys(), time.monotonic())
 
@@ -87,6 +94,25 @@ class Bless:
 
     def wake(self, now: float) -> None:
         self._publisher.flush(now)
+
+    def _turn(self, epoll: int, deadline: float) -> Woken:
+        """Wait and seal without Python (``loop.Turns``); then keep the books of it."""
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        for tunnel, octets in self._turns.carried():
+            self._tunnels[tunnel].bytes += octets
+            self._publisher.later(tunnel)
+        return woken
+
+    def _lend(self, tunnel: int, entry: _Tunnel) -> None:
+        """Let compiled turns seal under the tunnel's key of now, if it has one."""
+        if self._turns is None or entry.fill_to:
+            return
+        key = entry.sealer.key
+        if key is None:
+            self._turns.forget(tunnel)
+            return
+        most, age_s = entry.sealer.limits
+        self._turns.serve(tunnel, key, entry.sealer.layout, most, age_s)
 
     def _take_keys(self) -> None:
         while (received := self._keys.receive()) is not None:
@@ -98,6 +124,7 @@ class Bless:
             entry.has_key = entry.sealer.report().spi != 0
             entry.keys += 1
             entry.bytes = 0
+            self._lend(tunnel, entry)
             self._publisher.now(tunnel)
 
     def _seal(self) -> None:
@@ -128,6 +155,7 @@ class Bless:
             raise NeighbourLied("a batch of plaintext leaves no room for sealing it")
         keys = entry.sealer.reserve(packets, now)
         if keys is None:
+            self._lend(tunnel, entry)
             if entry.has_key:
                 entry.has_key = False
                 self._publisher.now(tunnel)  # expired just now: heaven-rx must know

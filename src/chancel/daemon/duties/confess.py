@@ -8,6 +8,7 @@ board says so to chapel, purgatory-tx and heaven-rx.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from chancel.daemon.hot.grouping import by_way
 from chancel.daemon.hot.open import opening, spi_of
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.tfc import cut_run
+from chancel.daemon.hot.turns import turns
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.lane import LaneCopy
 from chancel.daemon.linux import untouched_memory
+from chancel.daemon.loop import Woken
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import NOWHERE, ConfessRecord
@@ -29,7 +32,7 @@ from chancel.daemon.settings import TunnelSettings
 from chancel.protocol.behaviour import CHANCEL
 from chancel.protocol.keeper import Mode
 from chancel.protocol.messages import EraseKeys
-from chancel.protocol.opening import Opener
+from chancel.protocol.opening import Opener, Slot
 from chancel.protocol.window import ReplayWindow
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_INNER, TAIL_BYTES
@@ -54,6 +57,8 @@ class _Tunnel:
         self.peer_at = self.moved_at = self.other_at = 0.0
         self.other = NOWHERE
         self.seen = (0, False)
+        self.lent: tuple[Slot, bytes, float] | None = None
+        """What compiled turns open: under which key, from where, until when."""
 
     def snapshot(self) -> tuple[ConfessRecord, Counter[Drop]]:
         """The board's entry."""
@@ -126,6 +131,9 @@ class Confess:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._expiry_at: float | None = None
+        self._turns = turns("OpenTurns", "open", self._in, self._out)
+        if self._turns is not None:
+            process.shorten(self._turn)
         process.loop.add(self._keys, self._take_keys)
         process.loop.add(self._in, self._open)
 
@@ -135,6 +143,8 @@ class Confess:
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
+        if self._turns is not None:
+            self._turns.forget(tunnel)
         self._publisher.remove(tunnel)
         self._tunnels.pop(tunnel).opener.execute(EraseKeys(), time.monotonic())
 
@@ -148,8 +158,39 @@ class Confess:
                 entry.opener.wake(now)
                 if entry.opener.active is not active:
                     self._publisher.now(tunnel)
+                self._lend(tunnel, entry)
             self._schedule()
         self._publisher.flush(now)
+
+    def _turn(self, epoll: int, deadline: float) -> Woken:
+        """Wait and open without Python (``loop.Turns``); then keep the books of it."""
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        for tunnel, packets, octets, at in self._turns.carried():
+            entry = self._tunnels[tunnel]
+            assert entry.lent is not None, "nothing is opened that wasn't lent"
+            entry.opener.authenticated(entry.lent[0], at, packets)
+            entry.bytes += octets
+            entry.peer_at = at
+            self._publisher.later(tunnel)
+        return woken
+
+    def _lend(self, tunnel: int, entry: _Tunnel) -> None:
+        """Let compiled turns open what is no news: under the key in use, from where the peer is."""
+        if self._turns is None:
+            return
+        lent, active = None, entry.opener.active
+        if active is not None and entry.seen == (active.spi, True) and active.packets:
+            until = entry.opener.wake_at()
+            lent = active, entry.peer, math.inf if until is None else until
+        if entry.tfc or lent == entry.lent:
+            return
+        entry.lent = lent
+        if lent is None:
+            self._turns.forget(tunnel)
+        else:
+            opener = entry.opener
+            slot, peer, until = lent
+            self._turns.serve(tunnel, slot, opener.layout, opener.expected_flocks, peer, until)
 
     def _schedule(self) -> None:
         """Find the next key to expire; only keys that come, go, or are first used change it."""
@@ -162,6 +203,7 @@ class Confess:
             if entry is None:
                 continue  # removed while its last key was on the way
             entry.opener.execute(command, time.monotonic())
+            self._lend(tunnel, entry)
             self._publisher.now(tunnel)
             self._schedule()
 
@@ -196,6 +238,7 @@ class Confess:
                 self._schedule()
             else:
                 self._publisher.later(first.tunnel)
+            self._lend(first.tunnel, entry)
         self._send()
         self._packing.finish()
 

@@ -15,8 +15,10 @@ from collections import Counter
 
 from chancel.daemon.hot.filling import Filling
 from chancel.daemon.hot.reading import device_reader
+from chancel.daemon.hot.turns import turns
 from chancel.daemon.hot.views import SlotViews
 from chancel.daemon.linux import MachineError
+from chancel.daemon.loop import Woken
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
 from chancel.daemon.records import (
@@ -112,18 +114,25 @@ class HeavenRx:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._graces_at: float | None = None
+        self._turns = turns("ReadTurns", "read", self._lane)
+        if self._turns is not None:
+            process.shorten(self._turn)
         self._loop.add(self._bell, self._look)
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
         entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0], time.monotonic())
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
         self._loop.add(fds[0], lambda: self._read(tunnel))
+        if self._turns is not None:
+            self._turns.serve(tunnel, entry.reader)
         # Who rang before we knew the tunnel won't ring again: a pilgrim has its key at once.
         self._heed(tunnel, entry, time.monotonic())
         self._schedule()
 
     def remove(self, tunnel: int) -> None:
         fd = self._tunnels.pop(tunnel).reader.fd
+        if self._turns is not None:
+            self._turns.forget(tunnel)
         self._loop.remove(fd)
         self._publisher.remove(tunnel)
         os.close(fd)
@@ -139,6 +148,13 @@ class HeavenRx:
                 self._send_graces(tunnel, entry, now)
             self._schedule()
         self._publisher.flush(now)
+
+    def _turn(self, epoll: int, deadline: float) -> Woken:
+        """Wait and read without Python (``loop.Turns``); then keep the books of it."""
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        for tunnel in self._turns.carried():
+            self._publisher.later(tunnel)
+        return woken
 
     def _schedule(self) -> None:
         """Find the next grace; only graces, keys and tunnels that come or go change it."""

@@ -14,9 +14,11 @@ import time
 from collections import Counter
 
 from chancel.daemon import offloads
+from chancel.daemon.hot.turns import turns
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.hot.writing import device_writer, offloads_of
 from chancel.daemon.lane import LaneCopy
+from chancel.daemon.loop import Woken
 from chancel.daemon.offloads import COALESCE, NONE
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
@@ -119,13 +121,20 @@ class HeavenTx:
         self._slot = SlotView(self._copy.memory)
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
+        self._turns = turns("WriteTurns", "write", self._lane, copy=self._copy.memory)
+        if self._turns is not None:
+            process.shorten(self._turn)
         process.loop.add(self._lane, self._write)
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
         entry = self._tunnels[tunnel] = _Tunnel(settings, fds[0])
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
+        if self._turns is not None:
+            self._turns.serve(tunnel, entry.writer)
 
     def remove(self, tunnel: int) -> None:
+        if self._turns is not None:
+            self._turns.forget(tunnel)
         self._publisher.remove(tunnel)
         os.close(self._tunnels.pop(tunnel).writer.fd)
 
@@ -134,6 +143,13 @@ class HeavenTx:
 
     def wake(self, now: float) -> None:
         self._publisher.flush(now)
+
+    def _turn(self, epoll: int, deadline: float) -> Woken:
+        """Wait and write without Python (``loop.Turns``); then keep the books of it."""
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        for tunnel in self._turns.carried():
+            self._publisher.later(tunnel)
+        return woken
 
     def _write(self) -> None:
         runs = self._copy.receive()

@@ -18,8 +18,10 @@ from chancel.crypto.system import SystemSuite
 from chancel.daemon.hot.masking import unwrap_runs
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.receive import UdpReceiver
+from chancel.daemon.hot.turns import turns
 from chancel.daemon.hot.views import SlotView, SlotViews
 from chancel.daemon.linux import untouched_memory
+from chancel.daemon.loop import Woken
 from chancel.daemon.masks import Masks, is_masked
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher
@@ -57,6 +59,9 @@ class PurgatoryRx:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._early: dict[int, list[Command]] = {}
+        self._turns = turns("ReceiveTurns", "receive", self._traffic)
+        if self._turns is not None:
+            process.shorten(self._turn)
         self._loop.add(self._masks, self._take_masks)
 
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
@@ -65,10 +70,17 @@ class PurgatoryRx:
         for command in self._early.pop(tunnel, []):
             _install(entry, command)
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
-        self._loop.add(entry.receiver.udp, lambda: self._receive(tunnel))
+        receiver = entry.receiver
+        self._loop.add(receiver.udp, lambda: self._receive(tunnel))
+        if self._turns is not None and entry.masks is None:
+            magics = receiver.magics(cathedrals=entry.has_cathedral)
+            sizes = receiver.min_bytes, receiver.offer_bytes
+            self._turns.serve(tunnel, receiver.udp.fileno(), *sizes, magics)
 
     def remove(self, tunnel: int) -> None:
         receiver = self._tunnels.pop(tunnel).receiver
+        if self._turns is not None:
+            self._turns.forget(tunnel)
         self._loop.remove(receiver.udp)
         self._publisher.remove(tunnel)
         receiver.udp.close()
@@ -78,6 +90,17 @@ class PurgatoryRx:
 
     def wake(self, now: float) -> None:
         self._publisher.flush(now)
+
+    def _turn(self, epoll: int, deadline: float) -> Woken:
+        """Wait and receive without Python (``loop.Turns``); then keep the books of it."""
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        for tunnel, came in self._turns.carried():
+            self._tunnels[tunnel].receiver.account(*came)
+            self._publisher.later(tunnel)
+        if (mixed := self._turns.mixed()) is not None:
+            tunnel, runs = mixed
+            self._sort(self._tunnels[tunnel], self._slot(), runs)
+        return woken
 
     def _take_masks(self) -> None:
         while (received := self._masks.receive()) is not None:

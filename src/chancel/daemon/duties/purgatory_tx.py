@@ -24,8 +24,10 @@ from chancel.daemon.config_types import MIN_MTU
 from chancel.daemon.hot.masking import wrap_runs
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.send import UdpSender
+from chancel.daemon.hot.turns import turns
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneReader
+from chancel.daemon.loop import Woken
 from chancel.daemon.masks import Masks, is_masked
 from chancel.daemon.offloads import NONE, Offload
 from chancel.daemon.process import Process
@@ -65,6 +67,8 @@ class _Tunnel:
         """The payload that surely arrives: smaller datagrams may grow, but not up to it."""
         self._wrapped = SlotView(memoryview(bytearray(WRAPPED_BYTES if self.masks else 0)))
         self._packing = Packing(lambda: self._wrapped, self._send_wrapped)
+        self.lent_gso = self.sender.gso
+        """As compiled turns have it."""
         self._target: Address | None = None
         self._packed = b""
 
@@ -125,6 +129,11 @@ class _Tunnel:
     def _drop(self, reason: Drop, runs: list[Run]) -> None:
         self.sender.drop(reason, sum(run.packets for run in runs))
 
+    def close(self) -> None:
+        """Let go of all that refers to us: nobody collects cycles in this process."""
+        self.udp.close()
+        del self.sender.on_gso_broken, self._packing
+
     def _gso_broken(self, error: OSError) -> None:
         log.warning(
             "datagrams are no longer sent in trains tunnel=%s offload=gso error=%s",
@@ -149,6 +158,9 @@ class PurgatoryTx:
             process.readers["offer"]: _Tunnel.send_offers,
             process.readers["purgatory"]: _Tunnel.send_traffic,
         }
+        self._turns = turns("SendTurns", "send", process.readers["purgatory"])
+        if self._turns is not None:
+            process.shorten(self._turn)
         for lane in self._ways:
             process.loop.add(lane, partial(self._send, lane))
 
@@ -158,14 +170,38 @@ class PurgatoryTx:
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
 
     def remove(self, tunnel: int) -> None:
+        if self._turns is not None:
+            self._turns.forget(tunnel)
         self._publisher.remove(tunnel)
-        self._tunnels.pop(tunnel).udp.close()
+        self._tunnels.pop(tunnel).close()
 
     def wake_at(self) -> float | None:
         return self._publisher.wake_at()
 
     def wake(self, now: float) -> None:
         self._publisher.flush(now)
+
+    def _turn(self, epoll: int, deadline: float) -> Woken:
+        """Wait and send without Python (``loop.Turns``); then keep the books of it."""
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        for tunnel, sent in self._turns.carried():
+            entry = self._tunnels[tunnel]
+            entry.sender.account(sent)
+            self._publisher.later(tunnel)
+            if entry.sender.gso is not entry.lent_gso:
+                self._lend(tunnel, entry)
+        return woken
+
+    def _lend(self, tunnel: int, entry: _Tunnel) -> None:
+        """Let compiled turns send to where the peer is now, if that is known and nothing masked."""
+        entry.lent_gso = entry.sender.gso
+        if self._turns is None:
+            return
+        if entry.peer is None or entry.masks is not None:
+            self._turns.forget(tunnel)
+            return
+        peer = pack_address(entry.peer)
+        self._turns.serve(tunnel, *entry.sender.fixed, peer, entry.lent_gso)
 
     def _take_masks(self) -> None:
         while (received := self._masks.receive()) is not None:
@@ -187,6 +223,7 @@ class PurgatoryTx:
         entry.see_peer(
             self._process.record("confess", tunnel), self._process.record("keeper", tunnel)
         )
+        self._lend(tunnel, entry)
 
     def _send(self, lane: LaneReader) -> None:
         batch = lane.receive()
@@ -201,6 +238,8 @@ class PurgatoryTx:
             if entry is None:
                 continue  # removed while its last batch was on the way
             send(entry, batch.memory, part, source)
+            if entry.sender.gso is not entry.lent_gso:
+                self._lend(tunnel, entry)
             self._publisher.later(tunnel)
         if self._process.trace is not None:
             self._process.trace.hop(NETWORK, batch.runs)

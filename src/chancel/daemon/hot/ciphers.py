@@ -13,8 +13,9 @@ from chancel.crypto.suite import KEY_BYTES, Aead
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.hot import twins
 from chancel.errors import LocalProtocolError
+from chancel.protocol.traffic import SendKey
 from chancel.protocol.window import ReplayWindow
-from chancel.wire.types import Buffer
+from chancel.wire.types import Buffer, Salt, Spi
 
 
 class _CompiledSuite(SystemSuite):
@@ -35,6 +36,12 @@ def suite_for(function: str) -> SystemSuite:
     """The suite for keys of a hot function: ``seal`` or ``open``."""
     compiled = twins.compiled(function)
     return _CompiledSuite(compiled) if compiled else SystemSuite()
+
+
+def send_key_for(function: str) -> Callable[[Spi, Salt, Aead, bytes, float], SendKey]:
+    """What counts packets under keys that are sent with, where turns are compiled as well."""
+    compiled = twins.compiled(function) and twins.compiled("turn")
+    return compiled.SendKey if compiled else SendKey
 
 
 def window_for(function: str) -> Callable[[int], ReplayWindow]:

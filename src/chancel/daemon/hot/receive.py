@@ -81,6 +81,13 @@ class UdpReceiver:
                 self.udp.fileno(), slot, runs, at, tunnel, self.min_bytes, self._packed
             )
         )
+        self.account(datagrams, octets, calls, too_short, too_long, error)
+        return at, is_empty
+
+    def account(
+        self, datagrams: int, octets: int, calls: int, too_short: int, too_long: int, error: int
+    ) -> None:
+        """Count what compiled code has received. Raises OSError for an error of our own."""
         self.datagrams += datagrams
         self.bytes += octets
         self.calls += calls
@@ -90,7 +97,10 @@ class UdpReceiver:
             self.drop(Drop.TOO_LONG, too_long)
         if error:
             raise OSError(error, os.strerror(error))
-        return at, is_empty
+
+    def magics(self, *, cathedrals: bool) -> bytes:
+        """What offers begin with, eight bytes each; ``cathedrals``: what those say, too."""
+        return _BOTH_MAGICS if cathedrals else MAGIC
 
     def split_offers(
         self, slot: SlotView, runs: list[Run], *, cathedrals: bool
@@ -99,7 +109,7 @@ class UdpReceiver:
         offer_bytes = self.offer_bytes
         if self._compiled is None:
             return split_offers(slot, runs, offer_bytes, cathedrals=cathedrals)
-        magics = _BOTH_MAGICS if cathedrals else MAGIC
+        magics = self.magics(cathedrals=cathedrals)
         return self._compiled.split_offers(slot, runs, offer_bytes, magics) or (runs, [])
 
     def drop(self, reason: Drop, count: int = 1) -> None:

@@ -90,11 +90,20 @@ class UdpSender:
                 self._refused(error, 1)
 
     def _send_compiled(self, memory: memoryview, runs: list[Run]) -> None:
-        datagrams, octets, calls, too_large, failed, error, refusal, fatal = (
+        self.account(
             self._compiled.send_runs(
                 self._udp.fileno(), self._ipv6, memory, runs, self._packed, self.gso
             )
         )
+
+    @property
+    def fixed(self) -> tuple[int, bool]:
+        """What a compiled turn needs beside an address: the descriptor, and whether it is IPv6."""
+        return self._udp.fileno(), self._ipv6
+
+    def account(self, sent: tuple[int, int, int, int, int, int, int, int]) -> None:
+        """Count what compiled code has sent. Raises OSError if that met an error of our own."""
+        datagrams, octets, calls, too_large, failed, error, refusal, fatal = sent
         self.datagrams += datagrams
         self.bytes += octets
         self.calls += calls

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Final
 
-NAMES: Final = ("read", "seal", "send", "receive", "open", "write", "mask")
+NAMES: Final = ("read", "seal", "send", "receive", "open", "write", "mask", "turn")
 """What can be compiled, in the order in which a packet meets it; masks are put on by ``send``'s
-process and taken off by ``receive``'s."""
+process and taken off by ``receive``'s. ``turn`` is what goes on around the others: waiting, taking
+a batch, handing it on."""
 
 _used: frozenset[str] = frozenset()
 
