@@ -23,7 +23,7 @@ APART := tests/root tests/interop
 export SANCTUM KYRKA SANCTUM_0920 AMBRY WIREGUARD_GO
 
 .DEFAULT_GOAL := help
-.PHONY: help setup accel demo test test-root interop lint docs bench bench-full bulk sim soak fuzz fuzz-setup lock
+.PHONY: help setup accel demo test test-root interop lint docs bench bench-full bulk sim scale soak fuzz fuzz-setup lock nat-matrix nat-lab
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -72,7 +72,7 @@ bench: $(READY) ## all figures, 20 minutes; writes docs/benchmarks.md (ARGS="--j
 bench-full: $(READY) ## the same with more and longer rounds, and what is mostly waiting; hours
 	@$(PY) -m benchmarks --full $(ARGS)
 
-sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day
+sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day, networks with faults
 	@$(PY) -m chancel.cli.main sim suite $(ARGS)
 
 SOAK := CHANCEL_SOAK_LOSSY_MB=$${CHANCEL_SOAK_LOSSY_MB:-2000} CHANCEL_SOAK_MB=$${CHANCEL_SOAK_MB:-20000} \
@@ -81,8 +81,14 @@ SOAK := CHANCEL_SOAK_LOSSY_MB=$${CHANCEL_SOAK_LOSSY_MB:-2000} CHANCEL_SOAK_MB=$$
 soak: $(READY) ## gigabytes through a tunnel, a minute of overload; CHANCEL_SOAK_MB=500 for less
 	@$(SOAK) $(PY) -m pytest -s tests/soak tests/e2e/test_overload.py $(ARGS)
 
+scale: $(READY) ## how many devices a network bears, from simulations; writes docs/scale.md
+	@$(PY) -m chancel.sim.network_scale_page docs
+
 nat-matrix: $(READY) ## every pair of NATs, 20 simulated meetings each; writes docs/nat.md
 	@$(PY) -m chancel.cli.main sim nat-matrix -o docs/nat.md $(ARGS)
+
+nat-lab: $(READY) ## the same with real daemons, once each; writes docs/nat-lab.md (SANCTUM=..., root)
+	@$(PY) -m chancel.demo.nat_lab_page -o docs/nat-lab.md $(ARGS)
 
 fuzz: $(READY) ## look for input that breaks something (ARGS="offer --seconds 600", ARGS=campaign)
 	@$(PY) -m fuzz $(ARGS)

@@ -15,6 +15,7 @@ from chancel.daemon.run import pack_address, unpack_address
 from chancel.daemon.settings import CathedralSettings, TunnelSettings
 from chancel.protocol.cathedral_offers import open_request_untrusted
 from chancel.protocol.exchange import Exchange
+from chancel.protocol.path_trial import OPENER
 from chancel.protocol.registration_events import RegistrationEvent
 from chancel.vault.files import SecretFile
 from chancel.wire.cathedral import CATHEDRAL, NAT
@@ -45,6 +46,8 @@ class End:
         self.now = NOW
         self.cathedrals = {each.address: each for each in cathedrals}
         self.infos: list[tuple[Address, InfoBody]] = []
+        self.opened: list[Address] = []
+        """Where openers went: there is no key yet."""
         self.probed: list[Address] = []
         self.events: list[RegistrationEvent] = []
         self.changes = 0
@@ -119,6 +122,9 @@ class End:
         self.client.wake(self.now, self.wall)
         self.client.note_events(self.now, self.events.append)
         for datagram, to in self.client.datagrams():
+            if datagram == OPENER:
+                self.opened.append(to)
+                continue
             layout = CATHEDRAL if datagram.startswith(CATHEDRAL.magic) else NAT
             header = layout.decode_untrusted(datagram)
             request = open_request_untrusted(

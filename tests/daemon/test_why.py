@@ -36,7 +36,7 @@ UP: dict[str, Any] = {
         "offer_received_s": 300.0,
     },
     "clock_skew_s": 0.0,
-    "traffic": {"rx": {"datagrams": 900}},
+    "traffic": {"rx": {"datagrams": 900}, "tx": {"datagrams": 950}},
     "send_error": None,
     "inner_refused": None,
     "drops_by_process": {},
@@ -58,7 +58,7 @@ DOWN: dict[str, Any] = UP | {
     "rx": NO_KEY,
     "exchange": TRYING,
     "clock_skew_s": None,
-    "traffic": {"rx": {"datagrams": 0}},
+    "traffic": {"rx": {"datagrams": 0}, "tx": {"datagrams": 60}},
 }
 
 

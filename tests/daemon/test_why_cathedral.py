@@ -29,7 +29,12 @@ FINE: dict[str, Any] = {
     "trouble_s": None,
 }
 RELAYED = UP | {"peer": FINE["address"], "path": "relay", "cathedral": FINE}
-LOST = DOWN | {"peer": FINE["address"], "path": "relay", "cathedral": FINE}
+LOST = DOWN | {
+    "peer": FINE["address"],
+    "path": "relay",
+    "cathedral": FINE,
+    "traffic": UP["traffic"],
+}
 
 
 def told(tunnel: dict[str, Any], **changes: Any) -> list[tuple[str, str]]:
@@ -190,3 +195,20 @@ def test_what_was_tried() -> None:
         tried = explain(RELAYED | {"cathedral": FINE | changes}).tried
         assert not any("tells no address of the peer's own" in line for line in tried)
     assert explain(RELAYED).path == ("198.51.100.1:2333 (relay) for 5 min 2 s, last proved 3 s ago")
+
+
+@pytest.mark.parametrize(("known", "asked"), [(1, "the cathedral"), (3, "any of 3 cathedrals")])
+def test_nothing_ever_comes_in(known: int, asked: str) -> None:
+    silent = LOST["traffic"] | {"rx": LOST["traffic"]["rx"] | {"datagrams": 0}}
+    never = NEVER | {"known": known, "silent_s": 20.0}
+    ((code, says),) = told(LOST | {"traffic": silent}, since_s=16.0, **never)
+    assert code == "no-path"
+    out = LOST["traffic"]["tx"]["datagrams"]
+    assert says == (
+        f"no path: {out} datagrams went out, and not one has come in, neither from {asked} nor"
+        " from the peer"
+    )
+    ((code, _),) = told(LOST, since_s=16.0, **never)
+    assert code == "cathedral-silent", "something came in"
+    findings = told(LOST | {"traffic": silent}, since_s=14.0, **NEVER)
+    assert "no-path" not in [code for code, _ in findings], "it is too early to say"

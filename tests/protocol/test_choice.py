@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chancel.protocol.choice import MAX_CONFIGURED, Choice
+from chancel.protocol.choice import MAX_CONFIGURED, MAX_HEARD, Choice
 from chancel.wire.remembrance import SLOTS
 from chancel.wire.types import Address
 
@@ -136,6 +136,53 @@ def test_a_current_one_that_no_longer_resolves_is_not_chosen_again() -> None:
     choice = chosen(A, A)
     choice.configure([B, C])
     assert order(choice, 3) == [B, C, B]
+
+
+def test_after_three_that_were_only_told_of_it_is_the_turn_of_a_trusted_one() -> None:
+    lies = [Address(f"198.51.100.{number}", 1) for number in range(1, 9)]
+    choice = chosen(A, A, B)
+    choice.told_untrusted(lies)
+    assert order(choice, 8) == [*lies[1:4], B, *lies[4:7], A]
+
+
+def test_one_that_was_heard_is_trusted_whoever_told_of_it() -> None:
+    lies = [Address(f"198.51.100.{number}", 1) for number in range(1, 9)]
+    choice = chosen(A, A)
+    assert not choice.heard()
+    choice.told_untrusted([A, B])
+    choice.choose(B)
+    assert not choice.trusts(B)
+    assert choice.heard()
+    assert not choice.heard()
+    assert choice.trusts(B)
+    choice.told_untrusted(lies)
+    assert order(choice, 4) == [*lies[1:4], A]
+    assert order(choice, 4) == [*lies[4:7], B]
+
+
+def test_all_are_gone_round_that_answer_in_vain() -> None:
+    """Each names itself first and the others in one order, which leads to and fro."""
+    choice = chosen(A, A, B, C)
+    visited = []
+    for _ in range(7):
+        assert choice.current is not None
+        others = [each for each in (A, B, C) if each != choice.current]
+        choice.told_untrusted([choice.current, *others])
+        following = choice.elsewhere()
+        assert following is not None
+        choice.choose(following)
+        visited.append(following)
+    assert visited == [B, C, A, B, C, A, B]
+    assert chosen(A, A).elsewhere() is None
+
+
+def test_so_many_that_were_heard_are_remembered() -> None:
+    many = [Address(f"10.0.0.{number}", 1) for number in range(1, MAX_HEARD + 2)]
+    choice = chosen(A)
+    for each in many:
+        choice.choose(each)
+        choice.heard()
+    assert [choice.trusts(each) for each in many] == [False] + [True] * MAX_HEARD
 
 
 def test_tables_are_bounded() -> None:

@@ -53,7 +53,9 @@ def three(peer: Address | None = PEER) -> list[Cathedral]:
 
 
 def chosen(world: World) -> list[Address | None]:
-    return [each.address for each in world.took(CathedralChosen)]
+    """One after the other; one that was only told of is chosen again when it has answered."""
+    addresses = [each.address for each in world.took(CathedralChosen)]
+    return [address for address, _ in itertools.groupby(addresses)]
 
 
 def time_to_leave(world: World, most_s: float) -> float:

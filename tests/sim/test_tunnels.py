@@ -252,7 +252,11 @@ def test_the_suite_runs_tunnels(monkeypatch: pytest.MonkeyPatch) -> None:
     app.command("suite")(command.suite)
     for words, tunnels in ([], False), (["--tunnels"], True):
         chosen.clear()
-        CliRunner().invoke(app, ["--seeds", "2", "--ordeals", "0", *words], catch_exceptions=False)
+        CliRunner().invoke(
+            app,
+            ["--seeds", "2", "--ordeals", "0", "--networks", "0", *words],
+            catch_exceptions=False,
+        )
         assert len(chosen) == 5
         assert {scenario.tunnels for scenario in chosen} == {tunnels}
 

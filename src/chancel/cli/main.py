@@ -85,7 +85,11 @@ COMMANDS = {
     "sim": Entry(
         "Simulate tunnels with faults.",
         "chancel.sim",
-        ("command:pair", "command:ordeal", "command:suite", "nat_command:nat_matrix"),
+        (
+            *("command:pair", "command:ordeal", "command:suite"),
+            *("nat_command:nat_matrix", "heresy_command:heresy"),
+            *("network_command:network", "scenario_command:run_"),
+        ),
         example="chancel sim pair --seed 7 --hours 24 --loss 0.05 --restarts",
     ),
     "demo": Entry("Watch a tunnel at work.", "chancel.cli.demo_command", ("demo",)),

@@ -33,6 +33,7 @@ from chancel.protocol.messages import (
     InstallReceiveKey,
     InstallSendKey,
 )
+from chancel.protocol.path_trial import OPENER
 from chancel.protocol.registration import Registration
 from chancel.protocol.registration_events import (
     AmbryAdopted,
@@ -116,6 +117,9 @@ class CathedralClient:
         self._acks = self._probed = 0
         self._has_send_key = False
         self._installed: Spi | None = None
+        self._openers: list[tuple[bytes, Address]] = []
+        self._registered_at: Address | None = None
+        self._traffic_at = -math.inf
         self._board = CathedralBoard()
         self._log = CathedralLog(settings.instance)
         self._follow(self._registration.commands(), now)
@@ -153,6 +157,7 @@ class CathedralClient:
                 if source != NOWHERE and at > self._seen.get(source, 0.0):
                     self._seen = {each: self._seen[each] for each in list(self._seen)[-1:]}
                     self._seen[source] = at
+                    self._traffic_at = max(self._traffic_at, at)
                     self._whereabouts.observe(unpack_address(source), at)
         if heaven_tx and heaven_tx.acks != self._acks:
             self._acks = heaven_tx.acks
@@ -203,6 +208,7 @@ class CathedralClient:
         if self._exchange.instance != self._instance:
             self._instance = self._exchange.instance
             self._registration.renew_instance(self._instance, now)
+        self._registration.peer_heard(self._traffic_at)
         self._registration.wake(now, wall)
         self._follow(self._registration.commands(), now)
         self._whereabouts.wake(now)
@@ -218,8 +224,9 @@ class CathedralClient:
         return self._whereabouts.offers_to(now)
 
     def datagrams(self) -> list[tuple[bytes, Address]]:
-        """Drain what goes to cathedrals."""
-        return self._registration.datagrams()
+        """Drain what goes to cathedrals, and what opens our NAT for the peer."""
+        openers, self._openers = self._openers, []
+        return self._registration.datagrams() + openers
 
     def note_events(self, now: float, trace: Callable[[RegistrationEvent], None] | None) -> None:
         """Log what happened, and heed it."""
@@ -295,10 +302,12 @@ class CathedralClient:
                     self._board.announced_at = at
                     if not self._cathedral.peer_fixed:
                         self._whereabouts.announced(address, at, peer_proves=proves)
-                case CathedralChosen(address, at):
-                    self._board.cathedral_is(address, at)
+                case CathedralChosen(address, at, trusted):
+                    if address != self._registered_at:
+                        self._registered_at = address
+                        self._board.cathedral_is(address, at)
                     self._know(() if address is None else (address,))
-                    self._whereabouts.cathedral_is(address, at)
+                    self._whereabouts.cathedral_is(address, at, trusted=trusted)
 
     def _adopt(self, command: AdoptSecret, now: float) -> None:
         try:
@@ -339,8 +348,12 @@ class CathedralClient:
             self._log.path(where.address, now, direct=where.direct)
             self._board.target_at = now
         self._board.peer_is(where)
-        for payload in where.probes() if self._has_send_key else ():
-            self._board.has_to_try(self._settings.protocol.graces.decode_untrusted(payload))
+        probes, candidate = where.probes(), where.candidate
+        if self._has_send_key:
+            for payload in probes:
+                self._board.has_to_try(self._settings.protocol.graces.decode_untrusted(payload))
+        elif probes and candidate is not None:
+            self._openers.append((OPENER, candidate))
         self._peers.keep_all(where.recent())
 
 

@@ -137,6 +137,26 @@ def _silent(tunnel: Tunnel) -> Finding | None:
     )
 
 
+def _no_path(tunnel: Tunnel) -> Finding | None:
+    """Not one datagram has ever come, from nobody."""
+    since_s, known = _of(tunnel, "since_s"), _of(tunnel, "known")
+    if since_s is None or since_s < ANSWER_S or _of(tunnel, "heard_s") is not None:
+        return None
+    if tunnel["traffic"]["rx"]["datagrams"] or not tunnel["traffic"]["tx"]["datagrams"]:
+        return None
+    asked = "the cathedral" if known == 1 else f"any of {known} cathedrals"
+    return Finding(
+        "no-path",
+        f"no path: {tunnel['traffic']['tx']['datagrams']} datagrams went out, and not one has come"
+        f" in, neither from {asked} nor from the peer",
+        "see whether UDP gets out of this network (guest networks may let through the web alone):"
+        " try from another one, a telephone's for instance. Where it does, "
+        f"{_of(tunnel, 'address')} isn't a running cathedral's address, clocks differ by more than"
+        f" {CLOCK_TOLERANCE_S:.0f} s, or it doesn't know this end, whose cathedral_id needs an"
+        " allow line there",
+    )
+
+
 def _no_answer(tunnel: Tunnel) -> Finding | None:
     since_s = _of(tunnel, "since_s")
     if _of(tunnel, "heard_s") is not None or since_s is None or since_s < ANSWER_S:
@@ -223,7 +243,10 @@ def _of(tunnel: Tunnel, name: str) -> Any:
 
 
 CAUSES: tuple[Rule, ...] = tuple(
-    map(_if_lost, (_key, _name, _clock, _silent, _no_answer, _ambry, _no_ambry, _peer_missing))
+    map(
+        _if_lost,
+        (_key, _name, _clock, _no_path, _silent, _no_answer, _ambry, _no_ambry, _peer_missing),
+    )
 )
 """What keeps a tunnel from being up, in causal order."""
 

@@ -24,6 +24,7 @@ from chancel.protocol.profile import CURRENT
 from chancel.protocol.registration_events import (
     CathedralAnswers,
     CathedralClockSkew,
+    CathedralInVain,
     CathedralSilent,
     RegistrationEvent,
 )
@@ -42,6 +43,23 @@ only remembered."""
 
 STORE_AGAIN_S: Final = 600.0
 """After this long the same remembrance is handed over again, in case it could not be written."""
+
+STORE_SPACING_S: Final = 10.0
+"""Others are handed over no faster, whatever a cathedral says: each is a write to a disk. It says
+something each 15 s."""
+
+IN_VAIN_S: Final = 140.0
+"""A cathedral that says for so long that the peer is there, and through which nothing comes, makes
+room for the next one. An honest one says so for 130 s at most after the peer has died.
+
+The end with the larger device waits longer, while the other goes round: two that went on at the
+same time could pass each other by for ever."""
+
+MOST_ROUNDS: Final = 4
+"""So many times as long at most, of as many cathedrals as are known."""
+
+PROMISED_S: Final = 30.0
+"""For so long its word that the peer is there is taken to hold."""
 
 Chosen = Callable[[Address, float], None]
 """Told of each cathedral that becomes the current one, and when."""
@@ -81,6 +99,9 @@ class Client:
         self._choose_at = math.inf
         self._stored: tuple[Address, ...] = ()
         self._store_again_at = now
+        self._store_next_at = -math.inf
+        self._peer_heard_at = math.inf
+        self._promised_since = self._promised_at = -math.inf
 
     def __repr__(self) -> str:
         return f"{self.choice.current or 'no cathedral'}, {self.silence!r}"
@@ -155,10 +176,26 @@ class Client:
             self._admission.taken(datagram, answer.timestamp, wall)
         return answer.body
 
-    def heard(self, now: float, *, answer: bool, sign: bool) -> None:
-        """It said something: the answer to what was asked, a sign of life, or anything else."""
+    def heard(self, now: float, *, answer: bool, sign: bool) -> bool:
+        """It said something: the answer to what was asked, a sign of life, or anything else.
+
+        Returns whether only this shows that there is a cathedral: until now it was hearsay.
+        """
         if self.silence.heard(now, answer=answer, sign=sign) and self.choice.current is not None:
             self._events.append(CathedralAnswers(self.choice.current))
+        return self.choice.heard()
+
+    def promised(self, now: float) -> None:
+        """It said that the peer is there."""
+        if now >= self._promised_at + PROMISED_S:
+            self._promised_since = now
+        self._promised_at = now
+
+    def peer_heard(self, at: float) -> None:
+        """Traffic of the peer last came then, by whatever way, or never: from the first call on, a
+        cathedral that promises a peer and brings none is left. Offers don't count: a cathedral
+        could let some of them through, and no exchange come to its end."""
+        self._peer_heard_at = at
 
     def remember_untrusted(
         self, cathedrals: Sequence[Address], now: float
@@ -174,13 +211,18 @@ class Client:
         usable = self.choice.told_untrusted(cathedrals)
         if not usable or (usable == self._stored and now < self._store_again_at):
             return None
+        if now < self._store_next_at:
+            return None  # it comes again
+        self._store_next_at = now + STORE_SPACING_S
         self._stored = usable
         self._store_again_at = now + STORE_AGAIN_S
         return StoreRemembrance(usable, RemembranceBody(usable).encode_table())
 
     def choice_at(self) -> float:
         """When :meth:`wake` is next due: infinity for never."""
-        return self._choose_at if self.choice.current is None else self.silence.over_at()
+        if self.choice.current is None:
+            return self._choose_at
+        return min(self.silence.over_at(), self._in_vain_at())
 
     def wake(self, now: float, wall: float) -> bool:
         """Choose another cathedral, if it is time to; whether the wall clock has jumped."""
@@ -191,6 +233,8 @@ class Client:
                 self._choose(first, now)
         elif now >= self.silence.over_at():
             self._give_up(current, now)
+        elif now >= self._in_vain_at():
+            self._leave(current, now)
         return self._behaviour.watch_clock and jump_s >= CURRENT.clock_jump_s
 
     def ask(
@@ -211,6 +255,7 @@ class Client:
         self.silence.signs = self.wants_remembrance
         self._clock = _new_clock()
         self._newest = 0
+        self._promised_at = -math.inf
         self._chosen(cathedral, now)
 
     def _give_up(self, cathedral: Address, now: float) -> None:
@@ -219,6 +264,22 @@ class Client:
         if after is None:
             self.silence.told()
         else:
+            self._choose(after, now)
+
+    def _in_vain_at(self) -> float:
+        """When it has promised the peer for too long: infinity while it doesn't, and for those who
+        never told us whether they hear the peer."""
+        own, peer = divmod(self._registrant.tunnel, 256)
+        rounds = 1 if own <= peer else min(self.choice.count, MOST_ROUNDS)
+        at = max(self._promised_since, self._peer_heard_at) + rounds * IN_VAIN_S
+        return at if at < self._promised_at + PROMISED_S else math.inf
+
+    def _leave(self, cathedral: Address, now: float) -> None:
+        """What it promises is in vain: try another one, if there is any."""
+        after = self.choice.elsewhere()
+        self._promised_at = -math.inf
+        if after is not None:
+            self._events.append(CathedralInVain(cathedral, after))
             self._choose(after, now)
 
 

@@ -95,6 +95,7 @@ class Liturgy:
         self._hidden = hidden
         self._wanted = None if wanted is None else _wanted(wanted)
         self._members: frozenset[int] = frozenset()
+        self._answered_at: float | None = None
         self._events: deque[RegistrationEvent] = deque(maxlen=MAX_EVENTS)
         self._commands: list[LiturgyCommand] = []
         self._asked_at = -math.inf
@@ -115,6 +116,11 @@ class Liturgy:
     def members(self) -> frozenset[int]:
         """The devices that are there, by the last answer."""
         return self._members
+
+    @property
+    def answered_at(self) -> float | None:
+        """When the last answer came, whoever it named; ``None`` before the first."""
+        return self._answered_at
 
     @property
     def clock_skew_s(self) -> float | None:
@@ -186,6 +192,7 @@ class Liturgy:
                 if not self._awaiting:
                     raise RemoteProtocolError(Drop.OFFER_UNEXPECTED)
                 self._awaiting = False
+                self._answered_at = now
                 self._told_untrusted(peers, now)
             case RemembranceBody(cathedrals=cathedrals):
                 if (store := self._client.remember_untrusted(cathedrals, now)) is not None:

@@ -6,6 +6,7 @@ peer is, and the shared secret is whatever the last ambry brought, or what was t
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from chancel.crypto.suite import Suite
@@ -92,6 +93,8 @@ class Membership:
         used = None if active is None else active.spi
         soon = self._exchange.next_spi if pending is None else pending.spi
         self.registration.report_keys(used, None if soon == used else soon, now)
+        alive_at = opener.report().alive_at
+        self.registration.peer_heard(-math.inf if alive_at is None else alive_at)
 
     def network_changed(self, now: float) -> None:
         """Our own address may have changed."""
@@ -117,8 +120,8 @@ class Membership:
                     self._store(command)
                 case PeerAnnounced(address, at, _, proves):
                     self.whereabouts.announced(address, at, peer_proves=proves)
-                case CathedralChosen(address, at):
-                    self.whereabouts.cathedral_is(address, at)
+                case CathedralChosen(address, at, trusted):
+                    self.whereabouts.cathedral_is(address, at, trusted=trusted)
         while (event := self.registration.next_event()) is not None:
             self._events.append(event)
             match event:

@@ -5,7 +5,8 @@ sent to this one address alone: its acknowledgement shows that what we send ther
 authentic that comes from there shows the other direction. Neither is believed without the other.
 
 Whoever announces an address may lie, and have many of us send to a victim. So as long as nobody was
-heard from there, it gets heartbeats alone, the smallest packets that open a NAT.
+heard from there, it gets heartbeats alone, the smallest packets that open a NAT (without a key:
+openers).
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Final
 
 from chancel.protocol.profile import Profile
 from chancel.wire.grace import Heartbeat, MtuProbe
+from chancel.wire.traffic import OVERHEAD_BYTES
 from chancel.wire.types import Address
+
+OPENER: Final = bytes(OVERHEAD_BYTES + 2)
+"""What is tried without a key: it opens our NAT, and says nothing. As long as a heartbeat, with the
+SPI that nobody has. Both ends are told of each other at one moment, and have keys at two. Nobody
+waits for them: some routers give another port to whoever answers a stranger (``sim.nat``)."""
 
 BURST_S: Final = 15.0
 """For how long a new address is tried every second, as two NATs open within it (section 2.7)."""
@@ -118,11 +125,18 @@ class Trial:
 
 
 class Watch:
-    """A path in use: probed when it is quiet, and lost when nothing comes of that."""
+    """A path in use: probed when it is quiet, and lost when nothing comes of that.
 
-    def __init__(self, address: Address, size: int, now: float, profile: Profile) -> None:
+    ``guessed``: no acknowledgement has shown that what we send there arrives.
+    """
+
+    def __init__(
+        self, address: Address, size: int, now: float, profile: Profile, *, guessed: bool = False
+    ) -> None:
         self.address = address
         self.size = size
+        self.since = now
+        self.guessed = guessed
         self.heard_at = now
         self._profile = profile
         self._answered_at = now
@@ -136,6 +150,7 @@ class Watch:
 
     def answered(self, now: float) -> None:
         """The path probe was acknowledged."""
+        self.guessed = False
         self._answered_at = now
         self._unanswered = 0
 

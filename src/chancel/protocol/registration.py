@@ -100,7 +100,8 @@ class Registration:
             body = self._client.open_untrusted(datagram, source, now, wall)
             self._pace.heard(now)
             answer, sign = isinstance(body, AnswerBody), isinstance(body, RemembranceBody)
-            self._client.heard(now, answer=answer, sign=sign)
+            if self._client.heard(now, answer=answer, sign=sign):
+                self._commands.append(CathedralChosen(source, now))
             self._take_untrusted(source, body, now, wall)
         except RemoteProtocolError as error:
             self.drops[error.reason] += 1
@@ -130,6 +131,10 @@ class Registration:
         """
         del now
         self._ambries.not_adopted(problem)
+
+    def peer_heard(self, at: float) -> None:
+        """As :meth:`Client.peer_heard`."""
+        self._client.peer_heard(at)
 
     def renew_instance(self, instance: InstanceId, now: float) -> None:
         """We are another instance from now on, as the peer is told, too."""
@@ -180,6 +185,7 @@ class Registration:
         match body:
             case AnswerBody(peer=peer, same_external_ipv4=same, peer_proves_paths=proves):
                 if peer is not None:
+                    self._client.promised(now)
                     self._pace.answered(now, directly=peer.host != source.host)
                     self._commands.append(PeerAnnounced(peer, now, same, proves))
             case AmbryBody():
@@ -192,7 +198,9 @@ class Registration:
 
     def _choose(self, cathedral: Address, now: float) -> None:
         self._pace.choose(cathedral, now)
-        self._commands.append(CathedralChosen(cathedral, now))
+        self._commands.append(
+            CathedralChosen(cathedral, now, self._client.choice.trusts(cathedral))
+        )
 
     def _due_at(self) -> float:
         """When something is due that the current cathedral has to be told."""

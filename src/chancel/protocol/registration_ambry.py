@@ -3,6 +3,11 @@
 An ambry has a *generation*, a random number, so of two nobody can tell which is newer. A cathedral
 that is out of date, or in bad hands, may serve one that was replaced, and with it let in a device
 that was locked out by the newer one. So one that we replaced ourselves is never taken again.
+
+With one exception: the one that expires latest of all we had may be taken back from one that
+expires sooner. That is most likely an old one, which we never saw when it was new, and a bad
+cathedral would otherwise keep us from our peer until the next bundle. Whoever makes a bundle that
+expires before the one it replaces takes that for its opposite: so let bundles live equally long.
 """
 
 from __future__ import annotations
@@ -52,6 +57,7 @@ class Ambries:
         self._keys = keys
         self._events = events
         self._handed_out = NO_GENERATION
+        self._expires = self._latest = self._handed_out_expires = 0
         self._replaced: dict[int, None] = {}
         self._told: AmbryRefused | AmbryNotKept | None = None
 
@@ -73,7 +79,7 @@ class Ambries:
             except RemoteProtocolError as error:
                 self._tell(AmbryRefused(generation, error.reason))
                 raise
-        self._handed_out = generation
+        self._handed_out, self._handed_out_expires = generation, ambry.header.expires
         return AdoptSecret(secret, generation)
 
     def adopted(self, generation: int) -> None:
@@ -87,7 +93,9 @@ class Ambries:
             if len(self._replaced) >= MAX_REPLACED:
                 del self._replaced[next(iter(self._replaced))]
             self._replaced[self.generation] = None
-        self.generation = generation
+        self._replaced.pop(generation, None)
+        self.generation, self._expires = generation, self._handed_out_expires
+        self._latest = max(self._latest, self._expires)
         self._handed_out = NO_GENERATION
         self._told = None
         self._events.append(AmbryAdopted(generation))
@@ -100,7 +108,9 @@ class Ambries:
         self._tell(AmbryNotKept(generation, problem))
 
     def _open_untrusted(self, kek: Buffer, ambry: AmbryBody, wall: float) -> Secret:
-        if ambry.header.generation in self._replaced:
+        header = ambry.header
+        is_latest = self._expires < header.expires >= self._latest
+        if header.generation in self._replaced and not is_latest:
             raise RemoteProtocolError(Drop.AMBRY_REPEATED)
         us = self._registrant
         return open_ambry_untrusted(self._suite, kek, us.flocks, us.tunnel, ambry, wall)

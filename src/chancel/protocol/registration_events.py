@@ -40,6 +40,15 @@ class CathedralSilent:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CathedralInVain:
+    """The current cathedral says that the peer is there, and nothing of the peer comes. ``next`` is
+    the current one from now on."""
+
+    address: Address
+    next: Address
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CathedralClockSkew:
     """The cathedral's wall clock minus ours, in seconds: positive means that ours is behind.
 
@@ -89,6 +98,7 @@ class AmbryNotKept:
 RegistrationEvent = (
     CathedralAnswers
     | CathedralSilent
+    | CathedralInVain
     | CathedralClockSkew
     | KeyUnavailable
     | AmbryAdopted

@@ -87,10 +87,15 @@ class PeerAnnounced:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CathedralChosen:
-    """From now on this is the current cathedral; ``None``: there is none yet."""
+    """From now on this is the current cathedral; ``None``: there is none yet.
+
+    Unless it is ``trusted``, another cathedral named it, and it may be anybody: it is asked, and
+    gets nothing else. Once it has answered the same comes again, and it is trusted.
+    """
 
     address: Address | None
     at: float
+    trusted: bool = True
 
 
 RegistrationCommand = AdoptSecret | StoreRemembrance | PeerAnnounced | CathedralChosen

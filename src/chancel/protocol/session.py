@@ -25,6 +25,7 @@ from chancel.protocol.membership import Membership, SharedSecret
 from chancel.protocol.messages import EraseKeys, InstallSendKey
 from chancel.protocol.opening import Opened, Opener
 from chancel.protocol.path import Path
+from chancel.protocol.path_trial import OPENER
 from chancel.protocol.session_masks import Masks
 from chancel.protocol.session_parts import make_keeper, make_path
 from chancel.protocol.session_types import (
@@ -396,9 +397,12 @@ class Session(Uncopied):
         whereabouts.wake(now)
         if whereabouts.changed():
             self._moved(now)
-        for payload in whereabouts.probes():
-            if self._sealer.left(now) > 0:
-                self._dispatch.packet(payload, NEXT_GRACE, whereabouts.candidate, now)
+        probes, candidate = whereabouts.probes(), whereabouts.candidate
+        if self._sealer.left(now) > 0:
+            for payload in probes:
+                self._dispatch.packet(payload, NEXT_GRACE, candidate, now)
+        elif probes and candidate is not None:
+            self._dispatch.offers([OPENER], (candidate,), now)
         while (event := member.next_event()) is not None:
             self._events.append(event)
 

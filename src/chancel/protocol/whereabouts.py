@@ -47,8 +47,8 @@ class Whereabouts:
     ``kept`` are the last known addresses of the peer, the newest first (:meth:`recent`).
 
     :meth:`wake` when :meth:`wake_at` has come, which may be at once after any call; then take
-    :meth:`probes`, graces to be sealed and sent to :attr:`candidate`. Without a key they are void,
-    and :meth:`key_installed` makes good for it.
+    :meth:`probes`, graces to be sealed and sent to :attr:`candidate`. Without a key one ``OPENER``
+    goes there instead, and :meth:`key_installed` makes good for the rest.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Whereabouts:
         self._sizes = _path_probe_sizes(mtu, profile)
         self._size = 0
         self._cathedral: Address | None = None
+        self._asked: Address | None = None
         self._relays: deque[str] = deque(maxlen=MAX_RELAYS)
         self._path: Watch | None = None
         self._trial: Trial | None = None
@@ -72,6 +73,7 @@ class Whereabouts:
         self._announced_at = -math.inf
         self._kept: deque[Address] = deque(kept, maxlen=MAX_KEPT)
         self._acknowledges = False
+        self._said_to_prove = False
         self._heard_at = -math.inf if kept else now
         self._relayed_at = -math.inf
         self._tried_at = -math.inf
@@ -104,9 +106,14 @@ class Whereabouts:
         return None if self._path is None else self._path.address
 
     def is_relay(self, address: Address) -> bool:
-        """Whether a cathedral of ours is there, the current one or an earlier one. Ports are not
-        compared: a cathedral has two."""
-        return address.host in self._relays
+        """Whether a cathedral of ours is there, the current one or an earlier one, or one that is
+        only asked. Ports are not compared: a cathedral has two."""
+        if address.host in self._relays:
+            return True
+        asked, path = self._asked, self._path
+        # The path was proved to lead to the peer, which no word of a cathedral changes.
+        on_path = path is not None and path.address.host == address.host
+        return asked is not None and asked.host == address.host and not on_path
 
     def offers_to(self, now: float) -> tuple[Address, ...]:
         """Where offers of a key exchange go: they must arrive before anything can be proved.
@@ -134,8 +141,15 @@ class Whereabouts:
         """The peer's last addresses that were proved, the newest first."""
         return tuple(self._kept)
 
-    def cathedral_is(self, address: Address | None, now: float) -> None:
-        """This is the current cathedral from now on; ``None``: there is none."""
+    def cathedral_is(self, address: Address | None, now: float, *, trusted: bool = True) -> None:
+        """This is the current cathedral from now on; ``None``: there is none.
+
+        Unless it is ``trusted`` it is only asked: it may be a victim, or the peer itself, and what
+        is for the peer goes where it went before.
+        """
+        self._asked = None if trusted else address
+        if not trusted:
+            return
         before, self._cathedral = self._cathedral, address
         if address is None:
             return
@@ -156,11 +170,11 @@ class Whereabouts:
         It may lie. What it names gets no more than a heartbeat a second until the peer speaks from
         there, and what no peer can have as its address gets nothing.
         """
-        self._acknowledges |= peer_proves
+        self._said_to_prove = peer_proves
         if self._fixed is not None:
             return
         path, trial = self._path, self._trial
-        if self.is_relay(address):
+        if address.host in self._relays:
             self._announced = None
         elif self._is_possible(address):
             self._announced = address
@@ -188,7 +202,7 @@ class Whereabouts:
             if trial is not None and at > trial.since:
                 trial.elsewhere()
             self._relayed_at = max(self._relayed_at, at)
-            if path is not None and at >= path.heard_at + HOLD_S:
+            if path is not None and self._is_refuted(path, at):
                 self._back_to_relay(at)
             return
         if trial is None or trial.address != source:
@@ -292,11 +306,24 @@ class Whereabouts:
             return at
         return min(at, max(path.heard_at, trial.since) + HOLD_S)
 
+    def _is_refuted(self, path: Watch, at: float) -> bool:
+        """Whether something relayed, that came at ``at``, shows that a path leads nowhere.
+
+        Who acknowledges nothing moves to a path at the first packet of ours that comes by it. So
+        one that goes on by the relay doesn't hear us, and it takes an acknowledgement to go there
+        again. Its own packets may come directly all the while, and show nothing.
+        """
+        if path.guessed and at >= path.since + AFTERMATH_S:
+            self._acknowledges = True
+            return True
+        return at >= path.heard_at + HOLD_S
+
     def _judge(self, trial: Trial, now: float) -> None:
         """Take the path if it is proved by now."""
-        if not trial.proved(self._acknowledges, now):
+        if not trial.proved(self._acknowledges or self._said_to_prove, now):
             return
-        self._path = self._watch(trial.address, now, trial.size)
+        guessed = trial.answered_at == -math.inf
+        self._path = self._watch(trial.address, now, trial.size, guessed=guessed)
         self._trial = None
         if trial.address in self._kept:
             self._kept.remove(trial.address)
@@ -317,8 +344,10 @@ class Whereabouts:
         self._trial = Trial(address, self._next_size(), now, begin, self._profile)
         return self._trial
 
-    def _watch(self, address: Address, now: float, size: int | None = None) -> Watch:
-        return Watch(address, size or self._next_size(), now, self._profile)
+    def _watch(
+        self, address: Address, now: float, size: int | None = None, *, guessed: bool = False
+    ) -> Watch:
+        return Watch(address, size or self._next_size(), now, self._profile, guessed=guessed)
 
     def _next_size(self) -> int:
         self._size = (self._size + 1) % len(self._sizes)

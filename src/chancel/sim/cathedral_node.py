@@ -6,7 +6,9 @@ import dataclasses
 import math
 import random
 from collections import Counter
+from collections.abc import Callable, Mapping
 
+from chancel.crypto.suite import Suite
 from chancel.errors import VaultError
 from chancel.protocol.cathedral.bundle import Bundle
 from chancel.protocol.cathedral.cathedral import Cathedral
@@ -16,6 +18,7 @@ from chancel.sim.models import LinkModel
 from chancel.sim.network import Network
 from chancel.sim.suite import FastSuite
 from chancel.vault.secret import Secret
+from chancel.wire.cathedral import CATHEDRAL, FEDERATION, NAT
 from chancel.wire.cathedral_fields import CathedralId
 from chancel.wire.drop import Drop
 from chancel.wire.types import Address, FlockId
@@ -45,6 +48,39 @@ class KeyRing:
         return self._keys[identity]
 
 
+@dataclasses.dataclass(slots=True)
+class Load:
+    """What a cathedral had to do: datagrams that came, by kind, and bytes of UDP payload."""
+
+    infos: int = 0
+    probes: int = 0
+    """Of NAT detection."""
+    federated: int = 0
+    others: int = 0
+    """What clients send each other, which it passes on."""
+    octets_in: int = 0
+    octets_out: int = 0
+    federated_out: int = 0
+
+    def received(self, datagram: bytes) -> None:
+        """Count one that came."""
+        self.octets_in += len(datagram)
+        match datagram[:8]:
+            case CATHEDRAL.magic:
+                self.infos += 1
+            case NAT.magic:
+                self.probes += 1
+            case FEDERATION.magic:
+                self.federated += 1
+            case _:
+                self.others += 1
+
+    def sent(self, datagram: bytes) -> None:
+        """Count one that leaves."""
+        self.octets_out += len(datagram)
+        self.federated_out += datagram[:8] == FEDERATION.magic
+
+
 class CathedralNode:
     """A cathedral, ``None`` without power. Its address is in its options, its clock is right."""
 
@@ -59,10 +95,15 @@ class CathedralNode:
         keys: KeyRing,
         sync: Secret,
         uplink: LinkModel,
+        suite: Callable[[random.Random], Suite] = FastSuite,
     ) -> None:
         self.cathedral: Cathedral | None = None
+        self.make: Callable[..., Cathedral] = Cathedral
+        """What begins to run here with the next power on: a heretic, maybe."""
         self.options = options
         self.drops: Counter[Drop] = Counter()
+        self.load = Load()
+        self._suite = suite
         self._network = network
         self._rng = rng
         self._settings = settings
@@ -79,8 +120,8 @@ class CathedralNode:
 
     def start(self) -> None:
         """Power on: nobody is registered."""
-        self.cathedral = Cathedral(
-            FastSuite(self._rng),
+        self.cathedral = self.make(
+            self._suite(self._rng),
             self.options,
             self._keys,
             lambda: self._sync,
@@ -98,8 +139,12 @@ class CathedralNode:
 
     def serve(self, bundle: Bundle) -> None:
         """Install a bundle for every flock, now, or for the next power on."""
+        self.serve_each(dict.fromkeys(self._settings.flocks, bundle))
+
+    def serve_each(self, bundles: Mapping[FlockId, Bundle]) -> None:
+        """Install these flocks' bundles, now, or for the next power on."""
         flocks = {
-            flock: dataclasses.replace(settings, bundle=bundle)
+            flock: dataclasses.replace(settings, bundle=bundles.get(flock, settings.bundle))
             for flock, settings in self._settings.flocks.items()
         }
         self._settings = dataclasses.replace(self._settings, flocks=flocks)
@@ -107,15 +152,16 @@ class CathedralNode:
             self.cathedral.reconfigure(self._settings, self._clock.monotonic())
 
     def _arrive(self, datagram: bytes, source: Address, pristine: bool) -> None:
-        del pristine
         if self.cathedral is not None:
+            self.load.received(datagram)
             now, wall = self._clock.monotonic(), self._clock.wall()
             self.cathedral.receive(datagram, source, now, wall)
-            self._pump(self.cathedral)
+            self._pump(self.cathedral, pristine)
 
-    def _pump(self, cathedral: Cathedral) -> None:
+    def _pump(self, cathedral: Cathedral, pristine: bool = True) -> None:
         for datagram, destination in cathedral.datagrams():
-            self._network.send(self._host, datagram, destination)
+            self.load.sent(datagram)
+            self._network.send(self._host, datagram, destination, pristine)
         wake_at = cathedral.wake_at()
         if wake_at < self._armed_at:
             self._armed_at = wake_at

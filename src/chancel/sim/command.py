@@ -14,6 +14,8 @@ from rich.table import Table
 
 from chancel.sim.campaign import YEAR, hard_days, run_all, run_ordeals
 from chancel.sim.nat import NAT_TYPES
+from chancel.sim.network_campaign import hard_network, run_networks
+from chancel.sim.network_report import NetworkReport
 from chancel.sim.ordeal import Outcome
 from chancel.sim.ordeal import run as run_ordeal
 from chancel.sim.pair import Report, run
@@ -85,7 +87,7 @@ def pair(
     )
     report = run(scenario, _Progress(scenario.hours))
     _print_table(report)
-    _print_violations(report)
+    print_violations(report)
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -105,10 +107,11 @@ def suite(
     seeds: Annotated[int, typer.Option(min=0, help="Hard days, each in two variants.")] = 200,
     year: Annotated[bool, typer.Option(help="Also a year of hourly key changes.")] = True,
     ordeals: Annotated[int, typer.Option(min=0, help="Pairs whose cathedrals fail.")] = 500,
+    networks: Annotated[int, typer.Option(min=0, help="Networks that have it hard.")] = 20,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     tunnels: Tunnels = False,
 ) -> None:
-    """Run the long simulations: a year, many hard days, and ordeals with cathedrals.
+    """Run the long simulations: a year, many hard days, ordeals with cathedrals, and networks.
 
     A failing run prints the command that repeats it.
     """
@@ -116,16 +119,21 @@ def suite(
     scenarios += hard_days(range(1, seeds + 1))
     scenarios = [dataclasses.replace(scenario, tunnels=tunnels) for scenario in scenarios]
     started = time.monotonic()
-    failed, total = 0, len(scenarios) + ordeals
+    failed, total = 0, len(scenarios) + ordeals + networks
     for number, report in enumerate(run_all(scenarios, jobs), 1):
         failed += not report.ok
-        _print_violations(report)
-        _say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
+        print_violations(report)
+        say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
     outcomes = run_ordeals(range(1, ordeals + 1), jobs)
     for number, outcome in enumerate(outcomes, len(scenarios) + 1):
         failed += bool(outcome.problems)
         _print_problems(outcome)
-        _say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
+        say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
+    hard = [hard_network(seed) for seed in range(1, networks + 1)]
+    for number, network in enumerate(run_networks(hard, jobs), len(scenarios) + ordeals + 1):
+        failed += bool(network.violations)
+        print_violations(network)
+        say(f"{number}/{total} runs, {failed} failed, {time.monotonic() - started:.0f} s")
     typer.echo(f"{total} runs, {failed} failed")
     raise typer.Exit(1 if failed else 0)
 
@@ -142,10 +150,10 @@ class _Progress:
         if now - self._told >= 1.0 or done >= self._hours:
             self._told = now
             share = done / self._hours
-            _say(f"{done:.0f} of {self._hours:.0f} h ({share:.0%}), {now - self._started:.0f} s")
+            say(f"{done:.0f} of {self._hours:.0f} h ({share:.0%}), {now - self._started:.0f} s")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Show passing progress: over itself on a terminal, as lines in a log."""
     if sys.stderr.isatty():
         typer.echo(f"\r\x1b[K{line}", err=True, nl=False)
@@ -184,8 +192,9 @@ def _print_table(report: Report) -> None:
     Console(soft_wrap=True).print(table)
 
 
-def _print_violations(report: Report) -> None:
-    if report.ok:
+def print_violations(report: Report | NetworkReport) -> None:
+    """Say which rules were broken, and how to repeat it; nothing after a good run."""
+    if not report.violations:
         return
     typer.echo(f"\n{len(report.violations)} broken rules; repeat: {report.scenario.command()}")
     for violation in report.violations[:MAX_SHOWN]:

@@ -25,6 +25,10 @@ SILENCE_LIMIT_S = 15.5
 MAX_RECENT_KEYS = 16
 """For so many of a life's newest keys it is known which packets were opened."""
 
+MAX_OFFER_KEYS = 1 << 19
+"""So many keys of offers, and at most twice as many, are remembered: all of a pair's year. A device
+at a cathedral seals 34,560 a day, and a simulation may have a thousand of it."""
+
 ECHO_S = 20.0
 """Offers of an ended life are answered for up to this long (15 s of repeats, 10 s of validity)."""
 
@@ -39,6 +43,7 @@ class Rule(enum.StrEnum):
     KEYS_DIFFER = "a packet was sealed under a key that the receiver never derived"
     SILENT = "a running tunnel had no key to send with"
     NOT_UP = "a tunnel that can exist did not come up within its bound"
+    NOT_DIRECT = "a tunnel that can be direct stayed relayed"
     REPEATED = "a packet was opened twice"
     PLAINTEXT = "a payload was readable on the network"
 
@@ -74,7 +79,8 @@ class Ledger:
         self.violations: list[Violation] = []
         self.recoveries: list[float] = []
         self.longest_silence_s = 0.0
-        self.offer_keys: set[bytes] = set()
+        self._offer_keys: set[bytes] = set()
+        self._older_offer_keys: set[bytes] = set()
         self.nonces: dict[bytes, bytes] = {}
         self.sealed_under: dict[bytes, KeyRecord] = {}
         self.waiting_since: float | None = None
@@ -84,6 +90,15 @@ class Ledger:
     def broken(self, node: str, rule: Rule, detail: str) -> None:
         """Record a violation, now."""
         self.violations.append(Violation(self.clock.now, node, rule, detail))
+
+    def is_new_offer_key(self, key: bytes) -> bool:
+        """Remember the key of an offer; ``False`` if it is among the newest that were used."""
+        if key in self._offer_keys or key in self._older_offer_keys:
+            return False
+        self._offer_keys.add(key)
+        if len(self._offer_keys) >= MAX_OFFER_KEYS:
+            self._older_offer_keys, self._offer_keys = self._offer_keys, set()
+        return True
 
     def disturbed(self) -> None:
         """A node goes down: until :meth:`expect_up` is met, silence is no violation."""
@@ -152,9 +167,8 @@ class Life:
 
     def offered(self, key: bytes) -> None:
         """An offer was sealed; its nonce is fixed, so its key must be new."""
-        if key in self._ledger.offer_keys:
+        if not self._ledger.is_new_offer_key(key):
             self._ledger.broken(self.node, Rule.NONCE_TWICE, "an offer's seed was repeated")
-        self._ledger.offer_keys.add(key)
 
     def sealed(self, record: KeyRecord, nonce: bytes, header: bytes) -> None:
         """A traffic packet was sealed. Nonces of a key must rise, which is stricter than differ."""

@@ -12,8 +12,10 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
+from chancel.crypto.suite import Suite
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.events import PeerUnresponsive, SecretNotShared
+from chancel.protocol.path_trial import OPENER
 from chancel.protocol.session import SessionEvent, SessionSettings, SessionStatus
 from chancel.sim.clock import HostClock
 from chancel.sim.ledger import Ledger, Life, Rule
@@ -53,6 +55,7 @@ class Machine(abc.ABC):
         realm: Realm | None = None,
         skew_s: float = 0.0,
         deliver: Callable[[bytes], None],
+        suite: Callable[[random.Random], Suite] = FastSuite,
     ) -> None:
         self.name = name
         self.clock = HostClock(network.clock, skew_s)
@@ -65,6 +68,7 @@ class Machine(abc.ABC):
         self._rng = rng
         self._secret = secret
         self._deliver = deliver
+        self._suite = suite
         self._host = network.host(address, uplink, self._arrive, realm)
         self._life: Life | None = None
 
@@ -78,7 +82,7 @@ class Machine(abc.ABC):
         self.asleep = False
         limit_s = self.settings.behaviour.receive_key_limit_s
         self._life = Life(self._ledger, self.name, self.clock, limit_s)
-        self._power_on(WatchedSuite(FastSuite(self._rng), self._life))
+        self._power_on(WatchedSuite(self._suite(self._rng), self._life))
 
     def stop(self) -> None:
         """Power off, without a word to the peer."""
@@ -142,9 +146,13 @@ class Machine(abc.ABC):
         life.arrived()
         opens = life.opens
         self._receive(datagram, source)
-        traffic = not self.settings.masked and datagram[:8] not in (MAGIC, CATHEDRAL.magic)
-        if life.opens == opens and pristine and traffic:
+        if life.opens == opens and pristine and self._is_traffic(datagram):
             life.refused(datagram)
+
+    def _is_traffic(self, datagram: bytes) -> bool:
+        if self.settings.masked or datagram == OPENER:
+            return False
+        return datagram[:8] not in (MAGIC, CATHEDRAL.magic)
 
     def _wake_up(self, seconds: float) -> None:
         if not self.asleep:

@@ -26,9 +26,9 @@ from chancel.sim.clock import EPOCH_S, VirtualClock
 from chancel.sim.ledger import Ledger
 from chancel.sim.machine import Machine
 from chancel.sim.models import LinkModel
-from chancel.sim.network import Network
+from chancel.sim.network import Network, Realm, Router
 from chancel.sim.node import Node
-from chancel.sim.places import PLACES
+from chancel.sim.places import place
 from chancel.sim.suite import FastSuite
 from chancel.sim.trace import Trace
 from chancel.sim.tunnel_node import TunnelNode
@@ -62,7 +62,7 @@ BUNDLE_DAYS = 30
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MeetingScenario:
-    """Equal scenarios give equal runs. ``nats`` are names in ``PLACES``, or ``None``.
+    """Equal scenarios give equal runs. ``nats`` are names of places, or ``None``: public.
 
     Each device knows one cathedral by its configuration, or ``all_configured``, and then it starts
     with its own. With ``shared`` the devices have a common secret from the start; with ``ambry``
@@ -117,6 +117,7 @@ class Gathering(Generic[M]):
     """
 
     node: type[M]
+    bundle_days = BUNDLE_DAYS
 
     def __init__(self, scenario: MeetingScenario, keep_trace: bool = False) -> None:
         self.scenario = scenario
@@ -127,6 +128,8 @@ class Gathering(Generic[M]):
         self.network = Network(self.clock, self.rng)
         self.delivered: list[bytes] = []
         self.generation = 0
+        self.routers: list[list[Router]] = [[], []]
+        """Of each device, from the public network inwards."""
         self._keys = KeyRing()
         self._shared = Secret(self.rng.randbytes(KEY_BYTES))
         self._keks = [self.rng.randbytes(KEY_BYTES) for _ in DEVICES]
@@ -237,12 +240,8 @@ class Gathering(Generic[M]):
         ]
 
     def _device(self, side: int) -> M:
-        scenario, disk, realm = self.scenario, self.disks[side], None
-        host, nat = OUTSIDE[side], scenario.nats[side]
-        place = PLACES[nat or "public"]
-        for depth, model in enumerate(place.routers):
-            realm = self.network.router(host, model, realm).inside
-            host = f"10.{depth}.{side}.2"
+        scenario, disk = self.scenario, self.disks[side]
+        host, realm = self._behind(side)
         addresses = tuple(cathedral.address for cathedral in self.cathedrals)
         own = addresses[-side]
         others = tuple(address for address in addresses if address != own)
@@ -269,9 +268,21 @@ class Gathering(Generic[M]):
             realm=realm,
             settings=settings,
             secret=disk.load_secret,
-            uplink=scenario.link() if place.udp else LinkModel(loss=1.0),
+            uplink=scenario.link(),
             deliver=self.delivered.append,
         )
+
+    def _behind(self, side: int) -> tuple[str, Realm]:
+        """Set up the routers of one side; the address of a device behind them, and its realm."""
+        host, realm, routers = OUTSIDE[side], self.network.public, self.routers[side]
+        here = place(self.scenario.nats[side] or "public")
+        for depth, model in enumerate(here.routers):
+            if side and depth < here.common:
+                routers.append(self.routers[0][depth])
+            else:
+                routers.append(self.network.router(host, model, realm))
+            realm, host = routers[-1].inside, f"10.{depth}.{side}.2"
+        return host, realm
 
     def _registrant(self, side: int) -> Registrant:
         scenario, own, peer = self.scenario, DEVICES[side], DEVICES[1 - side]
@@ -294,7 +305,7 @@ class Gathering(Generic[M]):
     def _bundle(self, secret: Secret) -> Bundle:
         """The two entries that matter here, of the 64,770 of a file."""
         suite, flocks = FastSuite(self.rng), Flocks(FLOCK, FLOCK)
-        expires = expiry(EPOCH_S + self.clock.now, BUNDLE_DAYS)
+        expires = expiry(EPOCH_S + self.clock.now, self.bundle_days)
         header = Header(expires, self.generation, self.rng.randbytes(SEED_BYTES))
         wrapping = Wrapping(suite, header, flocks)
         data = bytearray(HEADER_BYTES + len(DEVICES) * ENTRY_BYTES)

@@ -28,6 +28,12 @@ MAX_MAPPINGS = 4096
 MAX_PEERS = 1024
 """Destinations that may answer through one mapping; the oldest is forgotten beyond."""
 
+UNREPLIED_S = 30.0
+"""How long Linux remembers a UDP packet that nothing answered (nf_conntrack_udp_timeout)."""
+
+MAX_UNREPLIED = 4096
+"""Of those; the oldest is forgotten beyond."""
+
 
 class Dependence(enum.Enum):
     """On how much of the other end's address a decision depends (RFC 4787 sections 4.1 and 5)."""
@@ -67,6 +73,13 @@ class NatModel:
     """A mapping dies this long after its last outbound packet (REQ-5: at least two minutes)."""
     hairpin: bool = True
     """Whether two inner hosts reach each other by their public addresses (REQ-9)."""
+    udp: bool = True
+    """Whether UDP gets out at all."""
+    clashing: bool = False
+    """Whether a packet that comes before we sent anything to its source is taken for the router's
+    own, as by a Linux router without a firewall of its own. While it is remembered, what we send
+    to that source gets another port, as two flows of one router can't have equal addresses. (A
+    mapping that depends on address and port has nothing to clash with.)"""
 
 
 _EI = Dependence.ENDPOINT_INDEPENDENT
@@ -103,15 +116,19 @@ class Nat:
         self._next_port = FIRST_PORT
         self._by_inside: dict[tuple[int, Address, Hashable], _Mapping] = {}
         self._by_port: dict[tuple[int, int], _Mapping] = {}
+        self._unreplied: dict[tuple[int, int, Address], float] = {}
 
     def outbound(
         self, source: Address, destination: Address, now: float, protocol: int = UDP
     ) -> Address | None:
-        """Translate a packet going out: its public source, or ``None`` where the table is full."""
-        key = (protocol, source, self.model.mapping.part(destination))
+        """Translate a packet going out: its public source, or ``None`` where it may not, or the
+        table is full."""
+        if protocol == UDP and not self.model.udp:
+            return None
+        key = (protocol, source, self._part(protocol, source, destination, now))
         mapping = self._by_inside.get(key)
         if mapping is None or mapping.expires_at <= now:
-            mapping = self._new(key, now)
+            mapping = self._new(key, destination, now)
             if mapping is None:
                 return None
         mapping.expires_at = now + self.model.lifetime_s
@@ -134,8 +151,10 @@ class Nat:
             return None
         mapping = self._by_port.get((protocol, destination.port))
         if mapping is None or destination.host != self.public_host or mapping.expires_at <= now:
+            self._remember(protocol, source, destination.port, now)
             return None
         if mapping.peers.get(self.model.filtering.part(source), now) <= now:
+            self._remember(protocol, source, destination.port, now)
             return None
         return mapping.key[1]
 
@@ -143,8 +162,42 @@ class Nat:
         """Lose every mapping, as a router that was switched off and on."""
         self._by_inside.clear()
         self._by_port.clear()
+        self._unreplied.clear()
 
-    def _new(self, key: tuple[int, Address, Hashable], now: float) -> _Mapping | None:
+    def move(self, public_host: str) -> None:
+        """Have another public address from now on, as after a night at many providers."""
+        self.forget()
+        self.public_host = public_host
+
+    def _part(self, protocol: int, source: Address, destination: Address, now: float) -> Hashable:
+        """What of ``destination`` decides about the mapping; all of it where there is a clash."""
+        part = self.model.mapping.part(destination)
+        if not self.model.clashing:
+            return part
+        usual, own = (self._by_inside.get((protocol, source, each)) for each in (part, destination))
+        if own is not None and own.expires_at > now:
+            return destination
+        port = max(source.port, FIRST_PORT)
+        if usual is not None and usual.expires_at > now:
+            if usual.peers.get(self.model.filtering.part(destination), now) > now:
+                return part  # what came from there belongs to this flow
+            port = usual.public.port
+        return destination if self._clashes(protocol, port, destination, now) else part
+
+    def _remember(self, protocol: int, source: Address, port: int, now: float) -> None:
+        if self.model.clashing:
+            key = protocol, port, source
+            self._unreplied.pop(key, None)
+            self._unreplied[key] = now + UNREPLIED_S
+            if len(self._unreplied) > MAX_UNREPLIED:
+                del self._unreplied[next(iter(self._unreplied))]
+
+    def _clashes(self, protocol: int, port: int, destination: Address, now: float) -> bool:
+        return self._unreplied.get((protocol, port, destination), now) > now
+
+    def _new(
+        self, key: tuple[int, Address, Hashable], destination: Address, now: float
+    ) -> _Mapping | None:
         if (stale := self._by_inside.get(key)) is not None:
             self._remove(stale)
         if len(self._by_inside) >= MAX_MAPPINGS:
@@ -153,12 +206,12 @@ class Nat:
             if len(self._by_inside) >= MAX_MAPPINGS:
                 return None
         protocol, source, _ = key
-        public = Address(self.public_host, self._free_port(protocol, source.port, now))
+        public = Address(self.public_host, self._free_port(protocol, source.port, destination, now))
         mapping = _Mapping(key, public, now + self.model.lifetime_s, {})
         self._by_inside[key] = self._by_port[protocol, public.port] = mapping
         return mapping
 
-    def _free_port(self, protocol: int, inner_port: int, now: float) -> int:
+    def _free_port(self, protocol: int, inner_port: int, destination: Address, now: float) -> int:
         match self.model.allocation:
             case PortAllocation.PRESERVING:
                 port = max(inner_port, FIRST_PORT)
@@ -166,11 +219,14 @@ class Nat:
                 port = self._rng.randint(FIRST_PORT, LAST_PORT)
             case PortAllocation.SEQUENTIAL:
                 port = self._next_port
-        while (holder := self._by_port.get((protocol, port))) is not None:
-            if holder.expires_at <= now:
+        while True:
+            holder = self._by_port.get((protocol, port))
+            if holder is not None and holder.expires_at <= now:
                 self._remove(holder)
-            else:
+            elif holder is not None or self._clashes(protocol, port, destination, now):
                 port = port + 1 if port < LAST_PORT else FIRST_PORT
+            else:
+                break
         self._next_port = port + 1 if port < LAST_PORT else FIRST_PORT
         return port
 

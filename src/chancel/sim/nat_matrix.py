@@ -14,7 +14,7 @@ from typing import Final
 
 from chancel.protocol.behaviour import CHANCEL, REFERENCE, Behaviour
 from chancel.sim.meeting import Meeting, MeetingScenario
-from chancel.sim.places import PLACES, can_be_direct, can_connect
+from chancel.sim.places import NEIGHBOURS, PLACES, Place, can_be_direct, can_connect, place
 
 UP_S: Final = 30.0
 """After this a pair counts as one that doesn't come up."""
@@ -35,7 +35,7 @@ ENDS: Final = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """One run: where the two ends are, and of which kind."""
+    """One run: where the two ends are, by name, and of which kind. Neighbours are in one place."""
 
     left: str
     right: str
@@ -43,14 +43,19 @@ class Cell:
     seed: int
 
     @property
+    def places(self) -> tuple[Place, Place]:
+        """Left, then right."""
+        return place(self.left), place(self.right)
+
+    @property
     def expects_direct(self) -> bool:
         """Whether theory has a way, and nobody is told of judged addresses alone."""
-        return self.ends == "ours" and can_be_direct(PLACES[self.left], PLACES[self.right])
+        return self.ends == "ours" and can_be_direct(*self.places)
 
     def command(self) -> str:
         """What repeats this run alone."""
         return (
-            f"chancel sim nat-matrix --pair {self.left},{self.right}"
+            f"chancel sim nat-matrix --pair '{self.left},{self.right}'"
             f" --ends '{self.ends}' --first-seed {self.seed} --seeds 1"
         )
 
@@ -69,7 +74,8 @@ def cells(
     seeds: Sequence[int], ends: Iterable[str] = ENDS, pair: tuple[str, str] | None = None
 ) -> list[Cell]:
     """All runs of the matrix, or of one pair of places."""
-    pairs = [pair] if pair is not None else list(itertools.product(PLACES, repeat=2))
+    every = [*itertools.product(PLACES, repeat=2), *((name, name) for name in NEIGHBOURS)]
+    pairs = every if pair is None else [pair]
     return [
         Cell(left, right, each, seed) for left, right in pairs for each in ends for seed in seeds
     ]
@@ -78,7 +84,8 @@ def cells(
 def run(cell: Cell) -> Met:
     """Let two devices meet, and judge it."""
     behaviours: tuple[Behaviour, Behaviour] = ENDS[cell.ends]
-    gathering = Meeting(MeetingScenario(cell.seed, (cell.left, cell.right), behaviours=behaviours))
+    nats = cell.left, cell.right
+    gathering = Meeting(MeetingScenario(cell.seed, nats, cathedrals=1, behaviours=behaviours))
     gathering.start()
     up = gathering.until(gathering.up, UP_S)
     is_up = gathering.up()
@@ -86,11 +93,11 @@ def run(cell: Cell) -> Met:
     is_direct = is_up and gathering.direct()
     arrived = gathering.exchange(PAYLOADS) if is_up else 0
     problems = [str(each) for each in gathering.ledger.violations]
-    if is_up != can_connect(PLACES[cell.left], PLACES[cell.right]):
+    if is_up != can_connect(*cell.places):
         problems.append("it came up without UDP" if is_up else "it did not come up")
     if cell.expects_direct and not is_direct:
         problems.append("it stayed relayed, though there is a way")
-    if is_direct and not can_be_direct(PLACES[cell.left], PLACES[cell.right]):
+    if is_direct and not can_be_direct(*cell.places):
         problems.append("it is direct where theory knows no way")
     if is_up and arrived < 2 * PAYLOADS:
         problems.append(f"{2 * PAYLOADS - arrived} of {2 * PAYLOADS} payloads got lost")

@@ -245,7 +245,7 @@ class Cathedral:
             case LiturgyBody() as body:
                 self._liturgy_requests.take_federated(message, body, source, now, wall)
             case PeerInfoBody() as body:
-                self._infos.take_whereabouts(message, body, now, wall)
+                self._infos.take_whereabouts(message, body, source, now, wall)
             case InfoBody() as body:
                 self._infos.take_federated(message, body, source, now, wall)
 

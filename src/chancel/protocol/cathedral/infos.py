@@ -126,11 +126,17 @@ class Infos:
             self._meetings.found(tunnel, source, True, now, wall)
 
     def take_whereabouts(
-        self, message: Opened[Federated], body: PeerInfoBody, now: float, wall: float
+        self,
+        message: Opened[Federated],
+        body: PeerInfoBody,
+        source: Address,
+        now: float,
+        wall: float,
     ) -> None:
-        """Take what another cathedral knows of where a client of its can be reached.
+        """Take what another cathedral, ``source``, knows of where a client of its can be reached.
 
-        Raises ``RemoteProtocolError`` as :meth:`take_probe`.
+        Raises ``RemoteProtocolError`` as :meth:`take_probe`, and ``FEDERATION_SOURCE`` if the
+        client is at another one: only its signed info can take it from there.
         """
         if not self._options.p2p_sync:
             return
@@ -138,6 +144,8 @@ class Infos:
         tunnel = self._tunnels.find(key_of(message.header.flocks, body.tunnel))
         if tunnel is None or not tunnel.federated:
             raise RemoteProtocolError(Drop.TUNNEL_UNKNOWN)
+        if tunnel.route.destination != source:
+            raise RemoteProtocolError(Drop.FEDERATION_SOURCE)
         self._meetings.found(tunnel, body.address, body.reachable, now, wall)
 
     def _registered(
