@@ -6,7 +6,7 @@ from chancel.demo.timeline import Change, Echo, Event, Flow, Keys, Mood, Rekey, 
 
 EVENTS = [
     Event(0.1, "two cathedrals <started>", Mood.NOTE),
-    Event(3.1, "tunnel up, relayed", Mood.GOOD),
+    Event(3.1, "tunnel up", Mood.GOOD),
     Event(20.8, "peer to peer", Mood.GOOD),
     Event(24.9, "east killed", Mood.BAD),
     Event(29.2, "west killed: none is left", Mood.BAD),

@@ -32,7 +32,7 @@ def test_it_ends_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ElementTree.parse(tmp_path / "demo.svg")
     told = capsys.readouterr().out
     for words in (
-        "tunnel up, relayed",
+        "tunnel up",
         "peer to peer",
         "east killed",
         "west killed: none is left",

@@ -181,3 +181,24 @@ def test_routers_that_point_at_each_other_do_not_hang(wire: Wire) -> None:
     home = house(wire, net, "192.0.2.1", None)
     home.carry(udp("10.0.0.2", 1, "198.51.100.1", 2), 0.0)  # no network has it
     assert wire.counts["expired"] == 1
+
+
+def test_nothing_passes_between_groups_until_they_are_one_again(wire: Wire) -> None:
+    net = network(wire, "10.0.0.0/24")
+    boxes = {address: inbox(net, address) for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3")}
+
+    def passes(source: str, destination: str) -> bool:
+        before = len(boxes[destination].packets)
+        net.carry(udp(source, 1, destination, 2), 0.0)
+        return len(boxes[destination].packets) > before
+
+    net.split([{socket.inet_aton("10.0.0.1")}, {socket.inet_aton("10.0.0.2")}])
+    assert not passes("10.0.0.1", "10.0.0.2")
+    assert not passes("10.0.0.2", "10.0.0.1")
+    assert passes("10.0.0.1", "10.0.0.3"), "who is in no group reaches all"
+    assert passes("10.0.0.3", "10.0.0.2")
+    assert wire.counts["lost"] == 2
+    net.split([{socket.inet_aton("10.0.0.1"), socket.inet_aton("10.0.0.2")}])
+    assert passes("10.0.0.1", "10.0.0.2")
+    net.split([])
+    assert passes("10.0.0.2", "10.0.0.1")

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chancel.demo.neighbourhood import Neighbourhood, Spot
 from chancel.demo.sacristy import (
     ABROAD,
     HOME,
@@ -28,11 +29,11 @@ from chancel.demo.sacristy import (
     Member,
     Sacristy,
 )
-from chancel.lab.lab import Host, Lab, Network
+from chancel.lab.lab import Host, Lab
 from chancel.sim.models import LinkModel
 from chancel.sim.nat import NatModel
+from chancel.sim.places import Place
 
-PUBLIC = "203.0.113.0/24"
 PORT = 2333
 NAT_PORT = 2334
 
@@ -59,7 +60,8 @@ LARGEST_MTU, LARGEST_MTU_SHROUD = 1422, 1373
 class Plan:
     """What a parish is like. Pairs are the left device and the right one.
 
-    ``nats``: what each device is behind; without, it stands in the public network itself.
+    ``nats``: what each device is behind; without, it stands in the public network itself. Or
+    ``places``, for more than one router.
     ``near``: the number of the cathedral that each is configured with. ``mtu``: of the tunnel, a
     number or ``auto``. ``kek``: the shared secret comes from an ambry, and no other exists.
     ``mbit``: the limit of what cathedrals relay to each device, 0 for none. ``abroad``: the right
@@ -69,6 +71,7 @@ class Plan:
 
     cathedrals: int = 1
     nats: tuple[NatModel | None, NatModel | None] = (None, None)
+    places: tuple[Place, Place] | None = None
     near: tuple[int, int] = (0, 0)
     mtu: str = "1373"
     shroud: bool = False
@@ -81,6 +84,13 @@ class Plan:
     mbit: int = 0
     model: LinkModel | None = None
     kernel: bool = False
+
+    def place(self, number: int) -> Place:
+        """Where a device is."""
+        if self.places is not None:
+            return self.places[number]
+        nat = self.nats[number]
+        return Place("", () if nat is None else (nat,))
 
 
 class Seat:
@@ -157,7 +167,8 @@ class Parish:
         self._user = user
         self.sacristy = sacristy or Sacristy(folder / "sacristy", user=user)
         self.members = (LEFT, RIGHT_ABROAD if plan.abroad else RIGHT)
-        self.public = lab.network(PUBLIC, plan.model)
+        self._neighbourhood = Neighbourhood(lab, plan.model)
+        self.public = self._neighbourhood.public
         self.cathedrals = [self._cathedral(number) for number in range(plan.cathedrals)]
         self.left, self.right = self.devices = self._device(0), self._device(1)
         self.write_settings()
@@ -225,24 +236,24 @@ class Parish:
         return Cathedral(host, address, self._home(name))
 
     def _device(self, number: int) -> Device:
-        member, nat = self.members[number], self.plan.nats[number]
+        member = self.members[number]
         public, inner = f"203.0.113.{11 + number}", f"10.77.0.{1 + number}"
         host = self.lab.host(member.name)
         home = self._home(member.name)
         self.sacristy.own(home)
-        prefix = f"10.{1 + number}.0"
         if self.plan.kernel:
-            (cathedral,) = self.cathedrals
-            self.lab.veth(host, f"{prefix}.2/24", cathedral.host, f"{prefix}.1/24")
-            host.call("chancel.demo.wiring:reach", cathedral.address, f"{prefix}.1")
-            return Device(member, host, f"{prefix}.2", f"{prefix}.2", inner, home)
-        if nat is None:
-            self.public.join(host, public)
-            return Device(member, host, public, public, inner, home)
-        network: Network = self.lab.network(f"{prefix}.0/24", self.plan.model)
-        network.join(host, f"{prefix}.2")
-        self.lab.router((network, f"{prefix}.1"), (self.public, public), nat)
-        return Device(member, host, f"{prefix}.2", public, inner, home)
+            spot = self._wire(host, number)
+        else:
+            spot = self._neighbourhood.settle(host, self.plan.place(number), public)
+        return Device(member, host, spot.address, spot.public, inner, home)
+
+    def _wire(self, host: Host, number: int) -> Spot:
+        """Join a device to the only cathedral by a wire of the kernel."""
+        (cathedral,) = self.cathedrals
+        prefix = f"10.{1 + number}.0"
+        self.lab.veth(host, f"{prefix}.2/24", cathedral.host, f"{prefix}.1/24")
+        host.call("chancel.demo.wiring:reach", cathedral.address, f"{prefix}.1")
+        return Spot(f"{prefix}.2", f"{prefix}.2", "eth0")
 
     def _configure_cathedral(self, seat: Cathedral) -> None:
         plan = self.plan

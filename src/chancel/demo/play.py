@@ -211,6 +211,17 @@ class Play:
         at = self.until(lambda: self.seen.direct_since(since), DIRECT_LIMIT_S, "it is direct")
         return at - since
 
+    def becomes_direct(self, within_s: float) -> float | None:
+        """The seconds from the start until all is seen to go to the peer itself; ``None`` where
+        that doesn't come ``within_s`` of now."""
+        deadline = time.monotonic() + within_s
+        while (at := self.seen.direct_since(self.started_at)) is None:
+            self._check()
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(LOOK_INTERVAL_S)
+        return at - self.started_at
+
     def fail_over(self) -> float:
         """Kill the first of two cathedrals, that of both devices, which remember the other one;
         returns the seconds from its death to an answer."""

@@ -69,7 +69,7 @@ class Sacristy:
             path.mkdir(mode=0o711, exist_ok=True)
         self.write(self.sync, secrets.token_bytes(KEY_BYTES))
         for member in (LEFT, RIGHT, RIGHT_ABROAD):
-            self._enlist(member)
+            self.enlist(member)
 
     def write(self, path: Path, data: bytes, mode: int = 0o600) -> None:
         """Write a file for a daemon's processes."""
@@ -122,7 +122,8 @@ class Sacristy:
     def _bundle(self, own: FlockId, peer: FlockId) -> Path:
         return self.folder / f"{own:x}-{peer:x}.ambry"
 
-    def _enlist(self, member: Member) -> None:
+    def enlist(self, member: Member) -> None:
+        """Make the keys of a device's identity, and give the cathedrals their parts."""
         self.secret(member).parent.mkdir(mode=0o711, exist_ok=True)
         self.write(self.secret(member), secrets.token_bytes(KEY_BYTES))
         private, public = self.cosk(member), self._file(member, "pub")

@@ -133,7 +133,7 @@ class Story:
         self._watcher.paths(self._parish)
         self._watcher.keys(self._parish)
         up_at = self._answered(started_at, "no ping came through the tunnel")
-        self._note("up", "tunnel up, relayed", up_at)
+        self._note("up", "tunnel up", up_at)
 
     def _start_transfer(self) -> tuple[Task, Task, threading.Thread]:
         left, right = self._parish.devices

@@ -124,6 +124,9 @@ class Keeper:
                 self._networks[number].set_model(model)
                 self._settle_trains()
                 return None, []
+            case requests.Split(number, groups):
+                self._networks[number].split(groups)
+                return None, []
             case requests.Count():
                 return self._counts(), []
             case requests.Close():

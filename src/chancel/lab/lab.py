@@ -19,8 +19,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from ipaddress import ip_interface, ip_network
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_address, ip_interface, ip_network
 from types import TracebackType
 from typing import Any, Self
 
@@ -187,6 +187,12 @@ class Network:
     def set_model(self, model: LinkModel) -> None:
         """Treat packets differently from now on: ``LinkModel(loss=1.0)`` cuts the cable."""
         self._lab._ask(requests.SetModel(self.number, model))
+
+    def split(self, *groups: Iterable[str]) -> None:
+        """Carry nothing from an address in one group to one in another; who is in none, reaches
+        all. Without groups: carry everything again."""
+        packed = tuple(frozenset(ip_address(each).packed for each in group) for group in groups)
+        self._lab._ask(requests.Split(self.number, packed))
 
 
 class Host:

@@ -21,7 +21,7 @@ from chancel.wire.types import Address
 ICMP, TCP, UDP = 1, 6, 17
 
 _NEEDS_CHECKSUM = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
-_IP6_HEADER, _IP6_HOP_LIMIT, _IP6_DESTINATION = 40, 7, 24
+_IP6_HEADER, _IP6_HOP_LIMIT, _IP6_SOURCE, _IP6_DESTINATION = 40, 7, 8, 24
 _IP_CHECKSUM, _IP_SOURCE, _IP_DESTINATION = 10, 12, 16
 _CHECKSUM_OFFSET = {ICMP: 2, TCP: 16, UDP: 6}
 _ECHO_REPLY, _ECHO_REQUEST = 0, 8
@@ -39,11 +39,20 @@ class Flow:
 
 def destination(frame: memoryview) -> bytes | None:
     """The bytes of the destination address, 4 or 16; None for what is no IP packet."""
+    return _address(frame, _IP_DESTINATION, _IP6_DESTINATION)
+
+
+def source(frame: memoryview) -> bytes | None:
+    """The same of the source address."""
+    return _address(frame, _IP_SOURCE, _IP6_SOURCE)
+
+
+def _address(frame: memoryview, at: int, at6: int) -> bytes | None:
     ip = frame[IP_OFFSET:]
     if len(ip) >= 20 and ip[0] >> 4 == 4:
-        return bytes(ip[_IP_DESTINATION : _IP_DESTINATION + 4])
+        return bytes(ip[at : at + 4])
     if len(ip) >= _IP6_HEADER and ip[0] >> 4 == 6:
-        return bytes(ip[_IP6_DESTINATION : _IP6_DESTINATION + 16])
+        return bytes(ip[at6 : at6 + 16])
     return None
 
 

@@ -71,6 +71,14 @@ class SetModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Carry nothing between these groups of addresses of a network; no groups: everything."""
+
+    network: int
+    groups: tuple[frozenset[bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """Answered with the wire's counters."""
 
@@ -80,7 +88,7 @@ class Close:
     """Kill everything that lives in the lab. Answered, when all is gone, with whether it is."""
 
 
-Request = MakeHost | MakeNetwork | Join | MakeRouter | MakeVeth | SetModel | Count | Close
+Request = MakeHost | MakeNetwork | Join | MakeRouter | MakeVeth | SetModel | Split | Count | Close
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
@@ -106,6 +106,7 @@ class Network:
         self._perfect = model.perfect
         self._cables: dict[bytes, _Cable] = {}
         self._gateway: _Cable | None = None
+        self._groups: dict[bytes, int] = {}
 
     def check_free(self, address: IpInterface) -> None:
         """Raises LabError where the address can't join."""
@@ -129,9 +130,16 @@ class Network:
         for cable in self._cables.values():
             cable.model = dataclasses.replace(model)
 
+    def split(self, groups: Sequence[Iterable[bytes]]) -> None:
+        """Carry nothing from an address in one group to one in another, from now on."""
+        self._groups = {address: number for number, group in enumerate(groups) for address in group}
+
     def carry(self, frame: memoryview, now: float) -> None:
         """Take a packet from a member to the receiver its address names."""
         target = packet.destination(frame)
+        if self._groups and self._is_apart(packet.source(frame), target):
+            self._wire.counts["lost"] += 1
+            return
         cable = None if target is None else self._cables.get(target)
         if cable is None and target is not None and ip_address(target) not in self.prefix:
             cable = self._gateway
@@ -143,6 +151,10 @@ class Network:
             cable.receiver.accept(frame, now)
         else:
             self._wire.send(frame, cable, now)
+
+    def _is_apart(self, source: bytes | None, target: bytes | None) -> bool:
+        groups = [self._groups.get(each) for each in (source, target) if each is not None]
+        return None not in groups and len(set(groups)) > 1
 
 
 @dataclasses.dataclass(slots=True)
