@@ -101,8 +101,10 @@ def test_texts_of_the_reference(
 @pytest.mark.parametrize(
     ("words", "status", "problem"),
     [
-        ("liturgy deadbeef-1 group cafe", 1, "comes with the liturgy release"),
-        ("liturgy", 1, "comes with the liturgy release"),
+        ("liturgy deadbeef-1 group cafe", 2, "something is missing (expected cathedral HOST:PORT)"),
+        ("liturgy 1 group cafe", 2, "'1' (expected FLOCK-SRC)"),
+        ("liturgy deadbeef-1 prefix 10.1.2.0", 2, "'10.1.2.0' is no prefix (expected x.y.0.0)"),
+        ("liturgy deadbeef-1 natport 7", 2, "natport alone (expected cathedral before it)"),
         ("add 1-2 tunnel 10.0.0.1/8 secret /x peer 192.0.2.1:1 user a", 2, "exists, and is kept"),
         ("add 1-3 tunnel 10.0.0.1/8 secret /x peer 192.0.2.1:1 name office", 2, "is the name of"),
         ("add 1-3 tunnel 10.0.0.1/8", 2, "expected secret FILE"),

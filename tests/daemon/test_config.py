@@ -182,7 +182,8 @@ FAMILIES = [
     ("mode nave", "t.conf:1: mode: 'nave' is unknown (expected tunnel, pilgrim or shrine)"),
     (
         "mode liturgy",
-        "t.conf:1: mode: 'liturgy' is not yet supported (expected tunnel, pilgrim, shrine)",
+        "t.conf:1: mode: a liturgy has processes of its own"
+        " (expected this as the first line, and no other file beside it)",
     ),
     ("tap on", "t.conf:1: tap: 'on' is unknown (expected yes or no)"),
     ("tfc yes", "t.conf:1: tfc: 'yes' is unknown (expected on or off)"),
@@ -372,14 +373,14 @@ class TestModesAndOptions:
         assert (config.encapsulation, config.mtu, config.tfc) == (secret, 1500, True)
 
 
-LATER = tuple(f"liturgy_{name}" for name in ("group", "prefix", "discoverable"))
+FOR_LITURGIES = tuple(f"liturgy_{name}" for name in ("group", "prefix", "discoverable"))
 FOR_CATHEDRALS = ("secretdir", "settings", "cathedral_ip", "cathedral_mtu", "cathedral_p2p_sync")
 
 
-@pytest.mark.parametrize("directive", LATER)
-def test_directives_of_later_releases_are_refused_by_name(directive: str) -> None:
+@pytest.mark.parametrize("directive", FOR_LITURGIES)
+def test_directives_of_liturgies_are_refused_in_a_tunnel(directive: str) -> None:
     error = error_of(f"# one\n{directive} value\n")
-    assert error.startswith(f"t.conf:2: {directive}: not yet supported")
+    assert error.startswith(f"t.conf:2: {directive}: is for liturgies (expected a first line")
 
 
 @pytest.mark.parametrize("directive", FOR_CATHEDRALS)

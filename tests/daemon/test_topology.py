@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chancel.daemon import topology
-from chancel.daemon.config_types import PROCESSES, Mode
+from chancel.daemon.config_types import LITURGY, PROCESSES, Mode
 from chancel.daemon.topology import GUARDIAN, Wiring
 from tests.daemon import wirings
 
@@ -72,3 +72,25 @@ def test_each_end_belongs_to_one_process(mode: Mode) -> None:
             assert {name for name in owners if ends.memory in owners[name]} == {*spec[:2]}
     finally:
         wirings.close(wiring)
+
+
+class TestLiturgy:
+    """A group of tunnels with one process more."""
+
+    TABLES = topology.of(Mode.TUNNEL, liturgy=True)
+    PLAIN = topology.of(Mode.TUNNEL)
+
+    def test_it_carries_nothing_and_has_no_key(self) -> None:
+        assert self.TABLES.duties == (*self.PLAIN.duties, LITURGY)
+        assert self.TABLES.lanes == self.PLAIN.lanes
+        assert self.TABLES.key_links == self.PLAIN.key_links
+        assert LITURGY not in self.TABLES.add_order
+
+    def test_it_reads_no_board_and_the_guardian_alone_acts_on_its_own(self) -> None:
+        boards = self.TABLES.boards
+        assert [name for name, spec in boards.items() if LITURGY in spec.readers] == []
+        assert boards[LITURGY].readers == ("control", GUARDIAN)
+        assert self.TABLES.rings[LITURGY] == (GUARDIAN,)
+        read = {name for name, spec in boards.items() if GUARDIAN in spec.readers}
+        plain = {name for name, spec in self.PLAIN.boards.items() if GUARDIAN in spec.readers}
+        assert read - plain == {"bless", "confess", LITURGY}

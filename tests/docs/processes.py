@@ -33,6 +33,7 @@ FROM_TUNNEL = {
     "purgatory-tx": "UDP socket",
     "control": "`NAME.ctl`, the `control` socket",
     "chapel": "`NAME.peers`",
+    "liturgy": "a UDP socket of its own, once",
 }
 """What the guardian passes for each tunnel."""
 
@@ -115,8 +116,8 @@ def duties() -> list[Row]:
     return rows
 
 
-def _of_mode(table: Callable[[Topology], list[Row]], mode: Mode) -> str:
-    return _table(table(topology.of(mode)))
+def _of_mode(table: Callable[[Topology], list[Row]], mode: Mode, liturgy: bool = False) -> str:
+    return _table(table(topology.of(mode, liturgy=liturgy)))
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -124,6 +125,10 @@ TABLES: dict[str, Callable[[], str]] = {
         f"{table.__name__}-{mode}": partial(_of_mode, table, mode)
         for table in (processes, keys, boards)
         for mode in Mode
+    },
+    **{
+        f"{table.__name__}-liturgy": partial(_of_mode, table, Mode.TUNNEL, True)
+        for table in (processes, keys, boards)
     },
     "everybody": lambda: _table(calls(EVERYBODY)),
     "replacing": lambda: _table(calls(REPLACING_FILES)),

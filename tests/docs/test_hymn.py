@@ -50,4 +50,4 @@ def test_the_page_as_it_stands(
                         "/tmp/hymn-01-02.control root",
                     )
                 )
-    assert made == 19
+    assert made == 22

@@ -1,4 +1,4 @@
-"""Devices of one flock, each at home behind a NAT, and the cathedral that tells them of each other."""
+"""Devices of one flock, each behind a NAT, and the cathedral that tells them of each other."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ PREFIX = "10.15"
 GROUP = 0xCAFE
 END_LIMIT_S = 20.0
 
+HASTY = (sys.executable, "-m", "tests.e2e.hasty")
 HURRIED = (sys.executable, "-m", "tests.e2e.hurried")
 
 
@@ -39,7 +40,7 @@ class Keys(Sacristy):
     def __init__(self, folder: Path, members: Iterable[Member], user: str | None) -> None:
         super().__init__(folder, user=user)
         for each in members:
-            self._enlist(each)
+            self.enlist(each)
 
 
 class Seat:
@@ -103,7 +104,19 @@ class Device(Seat):
 
     def tunnels(self) -> dict[int, dict[str, Any]]:
         """The status of its tunnels, by the device at the other end."""
-        return {each["device"]: each for each in self.answer().get("tunnels", ())}
+        return {each["peer_device"]: each for each in self.answer().get("tunnels", ())}
+
+    def processes(self) -> set[int]:
+        """The pids of its group, as the machine counts them."""
+        assert self.program is not None
+        found, pending = set(), [self.program.pid]
+        while pending:
+            pid = pending.pop()
+            found.add(pid)
+            with contextlib.suppress(FileNotFoundError):
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                pending += map(int, children)
+        return found
 
     def reaches(self, other: Device) -> bool:
         """Whether a ping comes back."""
@@ -184,7 +197,8 @@ class Congregation:
             f"settings {self.settings}",
             "cathedral_mtu 1373",
             f"cathedral_nat_port {NAT_PORT}",
-            processes=("control", "cathedral"),
+            f"control {self.cathedral.home / 'control'} root" if self._user else "",
+            processes=("control", "purgatory-rx", "purgatory-tx", "cathedral"),
         )
 
     def _configure(self, device: Device) -> None:
@@ -209,7 +223,7 @@ class Congregation:
         ]
         if self._remembrance:
             lines.append(f"cathedral_remembrance {device.home / 'remembrance'}")
-        self._write(device, *lines, processes=("liturgy",))
+        self._write(device, *lines, processes=("liturgy", "purgatory-rx", "purgatory-tx", "bishop"))
 
     def _write(self, seat: Seat, *lines: str, processes: Iterable[str]) -> None:
         text = [*lines, f"shroud {'yes' if self._shroud else 'no'}"]

@@ -22,7 +22,9 @@ TIMERS: Final = {
     "chancel.protocol.cathedral.federation": {"FEDERATE_S": 1.0},
     "chancel.protocol.cathedral.infos": {"REMEMBER_S": 5.0},
     "chancel.protocol.cathedral.tunnels": {"SETTLE_S": 5.0},
+    "chancel.protocol.cathedral.removal": {"EXPIRY_S": 20.0},
     "chancel.cathedrald.settings": {"LOOK_INTERVAL_S": 2.0},
+    "chancel.daemon.liturgy_roll": {"SILENT_S": 20.0, "LOOK_S": 2.0},
 }
 """In this order: some modules take a number from one above them."""
 

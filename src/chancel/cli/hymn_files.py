@@ -12,7 +12,7 @@ from chancel.cli.keygen_command import make_secret
 from chancel.cli.options import ConfigDir, RuntimeDir
 from chancel.daemon import places
 from chancel.errors import LocalProtocolError
-from chancel.tools.hymn import grammar, hymnal, layout, service
+from chancel.tools.hymn import grammar, grammar_liturgy, hymnal, layout, layout_liturgy, service
 from chancel.tools.hymn.names import TunnelName
 
 
@@ -54,18 +54,37 @@ def add(
 
 
 def liturgy(
-    words: Annotated[list[str] | None, typer.Argument(metavar="NAME KEY VALUE...")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="FLOCK-SRC, of our own device.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY VALUE...", help=f"Of {', '.join(grammar_liturgy.KEYS)}."),
+    ],
+    config_dir: ConfigDir = None,
+    runtime_dir: RuntimeDir = None,
 ) -> None:
-    """Comes with the liturgy release: devices of a flock find each other.
+    """Write the configuration of a liturgy: devices of a flock find each other.
+
+    \b
+    cathedral HOST:PORT     then: identity HEX[:FILE], cosk FILE, natport N
+    kek FILE                opens the secrets of all tunnels
+    prefix X.Y.0.0          addresses inside: X.Y.OURS.THEIRS
+    group HEX               devices of one group find each other
+    discoverable yes|no     no: found by those alone that can be found
+    user NAME               whom the processes become; you if left out
+    shroud yes|no
+    device tun|tap          with tap, then: bridge NAME
 
     \b
     Example:
-      chancel hymn liturgy deadbeefcafebabe-1
+      chancel hymn liturgy deadbeefcafebabe-1 cathedral cathedral.example:4500
+        identity 30b4c39:/etc/hymn/cs cosk /etc/hymn/cosk natport 4501 kek /etc/hymn/kek
+        prefix 10.15.0.0 group cafe
     """
-    raise LocalProtocolError(
-        f"hymn liturgy {' '.join(words or ())}: comes with the liturgy release"
-        " (expected a tunnel for each peer until then: chancel hymn add)"
-    )
+    tunnels = hymnal.here(config_dir)
+    parsed = TunnelName.parse_liturgy(name)
+    new = grammar_liturgy.new_liturgy(parsed, words, tunnels.directory.absolute())
+    pidfile = hymnal.sockets(parsed, places.runtime_dir(runtime_dir)).pidfile
+    tunnels.add(parsed, layout_liturgy.compose(new, pidfile))
 
 
 def del_(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from chancel.cli.options import ConfigDir, RuntimeDir
 from chancel.daemon import places
 from chancel.errors import ChancelError, ConfigError, LocalProtocolError
 from chancel.tools.hymn import hymnal, listing, service
+from chancel.tools.hymn.names import TunnelName
 from chancel.tools.hymn.tunnel import Tunnel
 
 
@@ -26,7 +28,7 @@ def up(name: MaybeName = None, config_dir: ConfigDir = None, runtime_dir: Runtim
       chancel hymn up office
       chancel hymn up
     """
-    return _each(_Band(config_dir, runtime_dir), name, _start)
+    return _each(_Band(config_dir, runtime_dir), name, _start, "start")
 
 
 def down(
@@ -38,7 +40,7 @@ def down(
     Example:
       chancel hymn down office
     """
-    return _each(_Band(config_dir, runtime_dir), name, _stop)
+    return _each(_Band(config_dir, runtime_dir), name, _stop, "down")
 
 
 def restart(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = None) -> int:
@@ -52,7 +54,7 @@ def restart(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = 
     def again(band: _Band, tunnel: Tunnel) -> int:
         return _stop(band, tunnel) or _start(band, tunnel)
 
-    return _each(_Band(config_dir, runtime_dir), name, again)
+    return _each(_Band(config_dir, runtime_dir), name, again, "start")
 
 
 class _Band:
@@ -62,13 +64,35 @@ class _Band:
         self.hymnal = hymnal.here(config_dir)
         self.runtime = places.runtime_dir(runtime_dir)
 
-    def owner(self, tunnel: Tunnel) -> Tunnel | None:
-        """The liturgy that starts a tunnel."""
-        return listing.owner(tunnel, self.hymnal.tunnels()[0])
+    def refuse_owned(self, word: str, verb: str) -> None:
+        """Refuse to start or stop what a liturgy does, whether it has a file or not.
+
+        Raises :class:`LocalProtocolError`.
+        """
+        with contextlib.suppress(ConfigError):
+            name = self._named(word)
+            owner = None
+            if name is not None and name.destination:
+                owner = listing.owner_of(name, self.hymnal.tunnels()[0])
+            if owner is not None:
+                called = owner.label or owner.title
+                raise LocalProtocolError(
+                    f"refusing to {verb} {name}, it is owned by {called} (expected chancel hymn"
+                    f" {'up' if verb == 'start' else 'down'} {called})"
+                )
+
+    def _named(self, word: str) -> TunnelName | None:
+        """The devices that are meant. Raises :class:`ConfigError` if that can't be told."""
+        try:
+            return hymnal.load(self.hymnal.find(word)).name
+        except ConfigError:
+            return TunnelName.parse(word)
 
 
-def _each(band: _Band, name: str | None, act: Callable[[_Band, Tunnel], int]) -> int:
+def _each(band: _Band, name: str | None, act: Callable[[_Band, Tunnel], int], verb: str) -> int:
     """Do something with the tunnel that was named, or with all, whatever comes of the others."""
+    if name is not None:
+        band.refuse_owned(name, verb)
     found, broken = chosen(band.hymnal, name)
     if name is not None:
         return act(band, found[0])
@@ -85,12 +109,6 @@ def _each(band: _Band, name: str | None, act: Callable[[_Band, Tunnel], int]) ->
 
 
 def _start(band: _Band, tunnel: Tunnel) -> int:
-    if (liturgy_of := band.owner(tunnel)) is not None:
-        owner = liturgy_of.label or liturgy_of.title
-        raise LocalProtocolError(
-            f"refusing to start {tunnel.title}, it is owned by {owner} (expected"
-            f" chancel hymn up {owner})"
-        )
     if service.locate(tunnel, band.runtime) is not None:
         typer.echo(f"tunnel {tunnel.title} is up")
         return 0

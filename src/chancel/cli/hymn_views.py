@@ -43,9 +43,15 @@ def list_(
     if as_json:
         listed = [each for each in found if flock is None or listing.flock_of(each) == flock]
         rows = [listing.row(each, looking(each), listing.owner(each, found)) for each in listed]
+        rows += [
+            listing.member_row(name, condition, each)
+            for each in listed
+            if each.liturgy is not None
+            for name, condition in looking.members(each)
+        ]
         typer.echo(json.dumps(rows, indent=2))
     else:
-        for line in listing.lines(found, looking, flock):
+        for line in listing.lines(found, looking, flock, looking.members):
             typer.echo(line)
     return complain([*map(str, broken), *looking.problems])
 
@@ -91,6 +97,7 @@ class _Looking:
 
     def __init__(self, runtime: Path) -> None:
         self._conditions = Conditions(census.take(runtime))
+        self.members = self._conditions.members
         self.problems: list[str] = []
 
     def __call__(self, tunnel: Tunnel) -> Condition:

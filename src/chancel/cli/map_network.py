@@ -99,7 +99,9 @@ def _way(tunnel: Answer) -> Way:
 
 
 def _stranger(tunnel: Answer) -> str:
-    """A name for a peer whose own status we don't have."""
+    """A name for a peer whose own status we don't have; in a liturgy it has a number."""
+    if (device := tunnel.get("peer_device")) is not None:
+        return f"device {device:02x}"
     return str(tunnel["descr"] or f"peer of {tunnel['instance']}")
 
 

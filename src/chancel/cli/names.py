@@ -37,7 +37,11 @@ def _instance(survey: ctl.Survey, name: str) -> str:
     called = [
         each["instance"]
         for group in survey.groups
-        for each in (*group.answer["tunnels"], *group.answer.get("cathedrals", ()))
+        for each in (
+            *group.answer["tunnels"],
+            *group.answer.get("cathedrals", ()),
+            *group.liturgies,
+        )
         if each.get("descr") == name
     ]
     if len(called) == 1:

@@ -10,7 +10,7 @@ import typer
 
 from chancel.cathedrald import config as cathedral_config
 from chancel.cli.options import RuntimeDir
-from chancel.daemon import config, places
+from chancel.daemon import config, config_liturgy, places
 from chancel.daemon.job import Job
 from chancel.daemon.sandbox_mode import Sandbox
 from chancel.errors import ConfigError
@@ -47,10 +47,11 @@ def run(
         typer.Option("--sandbox", help="log: stop nothing, but log what the sandbox would stop."),
     ] = Sandbox.ON,
 ) -> None:
-    """Run tunnels, or a cathedral, in the foreground unless -d is given.
+    """Run tunnels, a liturgy or a cathedral, in the foreground unless -d is given.
 
     All files are carried by one group of processes, which ends when one of them does; a cathedral
-    (mode cathedral) has one to itself. Nothing is created before every file was found right.
+    (mode cathedral) and a liturgy (mode liturgy, with all its tunnels) have one to themselves.
+    Nothing is created before every file was found right.
 
     \b
     Examples:
@@ -74,6 +75,11 @@ def run(
     if len(paths) == 1 and cathedral_config.is_cathedral(paths[0]):
         places.check_runtime_dir(directory, [cathedral_config.load(paths[0]).instance])
         job.start("chancel.cathedrald")
+    if len(paths) == 1 and config_liturgy.is_liturgy(paths[0]):
+        liturgy = config_liturgy.load(paths[0])
+        config_liturgy.check_users(liturgy)
+        places.check_runtime_dir(directory, [liturgy.instance])
+        job.start()
     configs = [config.load(path) for path in paths]
     config.check(configs)
     places.check_runtime_dir(directory, [each.instance for each in configs])

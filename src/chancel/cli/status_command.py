@@ -74,8 +74,8 @@ def status(
 def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
     """One answer for all groups, or for the tunnel or group called ``name``.
 
-    ``groups`` has each group's ``group``, ``cathedrals`` all cathedrals, and ``tunnels`` all
-    tunnels with ``group_pid``, ``state`` and ``notes`` added. Raises
+    ``groups`` has each group's ``group``, ``cathedrals`` all cathedrals, ``liturgies`` all
+    liturgies, and ``tunnels`` all tunnels with ``group_pid``, ``state`` and ``notes`` added. Raises
     :class:`chancel.errors.LinkClosed` when ``name`` isn't running.
     """
     groups = survey.groups if name is None else (survey.find(name),)
@@ -95,11 +95,17 @@ def collect(survey: ctl.Survey, name: str | None) -> dict[str, Any]:
         for group in groups
         for cathedral in group.answer.get("cathedrals", ())
     ]
+    liturgies = [
+        liturgy | {"group_pid": group.answer["group"]["pid"]}
+        for group in groups
+        for liturgy in group.liturgies
+    ]
     return {
         "ok": True,
         "groups": [group.answer["group"] for group in groups],
         "tunnels": named or tunnels,
         "cathedrals": cathedrals,
+        "liturgies": [] if named else liturgies,
         "silent": list(survey.silent) if name is None else [],
     }
 

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from chancel.cli import cathedral_view
+from chancel.cli import cathedral_view, liturgy_view
 from chancel.cli import status_words as words
 from chancel.daemon.durations import ago, duration
 from chancel.daemon.health import state
@@ -27,9 +27,10 @@ _STATE_STYLE = {"up": "green", "pending": "yellow", "down": "red"}
 
 
 def render(answer: dict[str, Any]) -> RenderableType:
-    """Draw tunnels and cathedrals of a status answer; ``silent`` tells of dead groups."""
+    """Draw tunnels, cathedrals, liturgies of a status answer; ``silent`` tells of dead groups."""
     tunnels = answer["tunnels"]
     cathedrals = [cathedral_view.panel(each) for each in answer.get("cathedrals", ())]
+    cathedrals += [liturgy_view.panel(each) for each in answer.get("liturgies", ())]
     silent = [Text(sentence, "red") for sentence in answer.get("silent", ())]
     if not tunnels and not cathedrals:
         return Group(*(silent or [Text("no tunnel is running")]))

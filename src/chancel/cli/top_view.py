@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from chancel.cli import liturgy_view
 from chancel.cli import status_words as words
 from chancel.cli.status_view import state_text
 from chancel.daemon.durations import ago, duration
@@ -79,6 +80,7 @@ def render(answer: dict[str, Any], history: History, sort: str, rows: int) -> Re
     if len(tunnels) > len(shown):
         parts.append(Text(f"{len(tunnels) - len(shown)} more", "dim"))
     parts += [_cathedral(each) for each in answer["cathedrals"]]
+    parts += [Text(liturgy_view.summary(each), "green") for each in answer.get("liturgies", ())]
     parts += [Text(sentence, "red") for sentence in answer["silent"]]
     parts.append(Text(f"sorted by {sort}: s another   q quit", "dim"))
     return Group(*parts)

@@ -11,7 +11,7 @@ import typer
 from chancel.cli import names
 from chancel.cli.hymn_options import Json, Name
 from chancel.cli.options import ConfigDir, RuntimeDir
-from chancel.daemon import config, ctl, health, places
+from chancel.daemon import config, config_liturgy, ctl, health, places
 from chancel.errors import ConfigError, LinkClosed
 from chancel.tools.hymn import census, hymnal, service
 from chancel.tools.hymn.condition import Conditions, State
@@ -101,7 +101,8 @@ def _running(survey: ctl.Survey) -> dict[str, str]:
     states: dict[str, str] = {}
     for group in survey.groups:
         states |= {each["instance"]: health.state(each) for each in group.answer["tunnels"]}
-        states |= {each["instance"]: "up" for each in group.answer.get("cathedrals", ())}
+        others = (*group.answer.get("cathedrals", ()), *group.liturgies)
+        states |= {each["instance"]: "up" for each in others}
     return states
 
 
@@ -112,6 +113,8 @@ def _configured(path: Path, running: dict[str, str], conditions: Conditions) -> 
             from chancel.cathedrald import config as cathedral_config  # loads half of a daemon
 
             cathedral_config.load(path)
+        elif tunnel.liturgy is not None:
+            config_liturgy.load(path)
         else:
             config.load(path)
     except ConfigError as error:

@@ -10,8 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from chancel.cli import cathedral_view
+from chancel.cli import cathedral_view, liturgy_view
 from chancel.cli.status_view import state_text
+from chancel.daemon import why_liturgy
 from chancel.daemon.why import explain
 from chancel.daemon.why_facts import Finding
 
@@ -22,6 +23,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
     """Draw the explanation of each of the ``tunnels`` of a status answer."""
     silent = [Text(f"down: {sentence}", "red") for sentence in answer.get("silent", ())]
     panels = [_panel(tunnel) for tunnel in answer["tunnels"]]
+    panels += [liturgy_view.explanation(each) for each in answer.get("liturgies", ())]
     panels += [cathedral_view.panel(each) for each in answer.get("cathedrals", ())]
     return Group(*panels, *silent) if panels or silent else Text("no tunnel is running")
 
@@ -29,7 +31,7 @@ def render(answer: dict[str, Any]) -> RenderableType:
 def as_json(answer: dict[str, Any]) -> dict[str, Any]:
     """The same for programs: ``failed`` has the findings, the cause first.
 
-    Of cathedrals ``notes`` has what somebody should know or do.
+    Of liturgies likewise; of cathedrals ``notes`` has what somebody should know or do.
     """
     tunnels = []
     for tunnel in answer["tunnels"]:
@@ -48,8 +50,21 @@ def as_json(answer: dict[str, Any]) -> dict[str, Any]:
         {"instance": each["instance"], "notes": cathedral_view.notes(each, now)}
         for each in answer.get("cathedrals", ())
     ]
-    silent = answer["silent"]
-    return {"ok": True, "tunnels": tunnels, "cathedrals": cathedrals, "silent": silent}
+    liturgies = [
+        {
+            "instance": each["instance"],
+            "tried": [why_liturgy.tried(each)],
+            "failed": [finding._asdict() for finding in why_liturgy.findings(each)],
+        }
+        for each in answer.get("liturgies", ())
+    ]
+    return {
+        "ok": True,
+        "tunnels": tunnels,
+        "cathedrals": cathedrals,
+        "liturgies": liturgies,
+        "silent": answer["silent"],
+    }
 
 
 def _panel(tunnel: dict[str, Any]) -> Panel:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from chancel.daemon import linux, logs, privileges, sandbox
-from chancel.daemon.config_types import KEEPER
+from chancel.daemon.config_types import KEEPER, LITURGY
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import MachineError
 from chancel.daemon.privileges import Identity
@@ -31,7 +31,7 @@ from chancel.errors import LinkClosed
 
 Make = Callable[[Process], Duty]
 
-COLLECTING = frozenset({"control", "cathedral", *KEEPER.values()})
+COLLECTING = frozenset({"control", "cathedral", LITURGY, *KEEPER.values()})
 """Duties that keep the cycle collector: they make few objects, and the others make no cycles."""
 
 HUNG_UP_LIMIT_S = 5.0

@@ -70,7 +70,7 @@ def missing(draft: Draft) -> str | None:
 def _cathedral(draft: Draft, value: str) -> None:
     _needs_spi(draft)
     place = values.place(value)
-    if place.address is not None and not _is_a_host(place.address):
+    if place.address is not None and not is_a_host(place.address):
         raise Refused(f"{quoted(place.host)} is no machine's address (expected one, or a name)")
     first = draft.lines.get(f"cathedral {place}")
     if first is not None:
@@ -114,7 +114,8 @@ def _kek(draft: Draft, value: str) -> None:
     draft.cathedral.kek = Path(value)
 
 
-def _is_a_host(address: Address) -> bool:
+def is_a_host(address: Address) -> bool:
+    """Whether a cathedral, which is a machine with an IPv4 address, can be there."""
     host = IPv4Address(address.host)
     return not (host.is_multicast or host.is_unspecified or host.is_reserved)
 

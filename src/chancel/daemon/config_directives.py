@@ -1,7 +1,7 @@
 """The directives of a configuration file: what each one accepts and what it sets.
 
-A directive whose function comes with a later release is known and refused as "not yet supported";
-nothing is ever ignored. ``docs/configuration.md`` describes them for users.
+Those of cathedrals and of liturgies are known and refused here; nothing is ever ignored.
+``docs/configuration.md`` describes them for users.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chancel.daemon import config_values as values
 from chancel.daemon.config_cathedral import CathedralDraft
 from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_types import (
+    LITURGY,
     PROCESSES,
     ControlSocket,
     Mode,
@@ -53,12 +54,10 @@ the processes are told of them in one message."""
 CATHEDRAL = "cathedral"
 """The mode, and the process, of files that ``chancel.cathedrald`` reads."""
 
-LATER_MODES = ("liturgy",)
-
 ALL_PROCESSES = (
     *dict.fromkeys(process for mode in Mode for process in PROCESSES[mode]),
     CATHEDRAL,
-    *LATER_MODES,
+    LITURGY,
     "bishop",
 )
 """Whatever a ``run`` line may name; those that a mode doesn't start are ignored."""
@@ -120,22 +119,20 @@ def unknown(name: str) -> str | None:
     return f"unknown directive {quoted(name)} ({remedy})"
 
 
-def _later(_draft: Draft, _value: str) -> None:
-    raise Refused("not yet supported (expected no such line in this release)")
-
-
 def _for_cathedrals(_draft: Draft, _value: str) -> None:
     raise Refused("is for cathedrals (expected a first line: mode cathedral)")
 
 
+def _for_liturgies(_draft: Draft, _value: str) -> None:
+    raise Refused("is for liturgies (expected a first line: mode liturgy)")
+
+
 def _mode(draft: Draft, value: str) -> None:
-    if value == CATHEDRAL:
+    if value in (CATHEDRAL, LITURGY):
         raise Refused(
-            "a cathedral has processes of its own"
+            f"a {value} has processes of its own"
             " (expected this as the first line, and no other file beside it)"
         )
-    if value in LATER_MODES:
-        raise Refused(f"{quoted(value)} is not yet supported (expected {', '.join(Mode)})")
     draft.mode = _member(Mode, Mode.TUNNEL if value == "default" else value)
 
 
@@ -351,9 +348,9 @@ _DIRECTIVES: dict[str, Callable[[Draft, str], None]] = {
     "cathedral_p2p_sync": _for_cathedrals,
     "secretdir": _for_cathedrals,
     "settings": _for_cathedrals,
-    "liturgy_group": _later,
-    "liturgy_prefix": _later,
-    "liturgy_discoverable": _later,
+    "liturgy_group": _for_liturgies,
+    "liturgy_prefix": _for_liturgies,
+    "liturgy_discoverable": _for_liturgies,
     **config_cathedral.DIRECTIVES,
     # Chancel's own; the sanctum daemon refuses a file that has them.
     "offload": _offload,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pwd
-import shlex
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations, product
-from pathlib import Path
 
 from chancel.daemon import places
 from chancel.daemon.config_directives import ANY, ANY6, user_exists
 from chancel.daemon.config_lines import quoted
-from chancel.daemon.config_secret import MAX_PATH_CHARS
+from chancel.daemon.config_secret import check_owner
 from chancel.daemon.config_types import KEEPER, PROCESSES, TunnelConfig
+from chancel.daemon.config_values import Refused
 from chancel.daemon.config_written import check_written
 from chancel.wire.types import Address
 
@@ -55,25 +53,12 @@ def check_users(configs: Iterable[TunnelConfig]) -> None:
 
 
 def _check_secrets(config: TunnelConfig) -> None:
-    """The keeper has no privileges when it reads them, so they have to be its user's own."""
     keeper = KEEPER[config.mode]
-    user = config.run_as[keeper]
     for directive, path, _size in config.key_files:
-        if _has_other_owner(path, user):
-            shown = quoted(str(path), MAX_PATH_CHARS)
-            problem = (
-                f"{shown} can't be read by {keeper}, which runs as {user}"
-                f" (expected its own file: chown {user} {shlex.quote(str(path))})"
-            )
-            raise config.refusal(directive, problem)
-
-
-def _has_other_owner(path: Path, user: str) -> bool:
-    """A file that has yet to come, as an ambry, will be the user's."""
-    try:
-        return path.lstat().st_uid != pwd.getpwnam(user).pw_uid
-    except FileNotFoundError:
-        return False
+        try:
+            check_owner(path, keeper, config.run_as[keeper])
+        except Refused as refused:
+            raise config.refusal(directive, str(refused)) from None
 
 
 _UNIQUE: tuple[tuple[str, Callable[[TunnelConfig], Hashable | None]], ...] = (

@@ -56,6 +56,23 @@ def check_secret(
         raise Refused(f"{shown} has {found.st_size} bytes (expected at least {size})")
 
 
+def check_owner(path: Path, process: str, user: str) -> None:
+    """Raise :class:`Refused` unless the file is the user's own, as whom ``process`` runs.
+
+    It has no privileges when it reads it. One that has yet to come, as an ambry, will be the
+    user's.
+    """
+    try:
+        if path.lstat().st_uid == pwd.getpwnam(user).pw_uid:
+            return
+    except FileNotFoundError:
+        return
+    raise Refused(
+        f"{quoted(str(path), MAX_PATH_CHARS)} can't be read by {process}, which runs as {user}"
+        f" (expected its own file: chown {user} {shlex.quote(str(path))})"
+    )
+
+
 def check_replaceable(path: Path, keeper_user: str | None, size: int | None = None) -> None:
     """Raise :class:`Refused` unless the keeper can put another file in this one's place.
 

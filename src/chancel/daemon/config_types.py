@@ -71,6 +71,13 @@ PROCESSES: Mapping[Mode, tuple[str, ...]] = MappingProxyType(
 )
 """The processes of each mode, in the order in which they start, as ``run X as USER`` names them."""
 
+LITURGY = "liturgy"
+"""The mode of a file from which tunnels follow (``config_liturgy``), and the process that asks a
+cathedral whom to have one with."""
+
+LITURGY_PROCESSES = (*PROCESSES[Mode.TUNNEL], LITURGY)
+"""A liturgy's: all its tunnels share those of the mode."""
+
 KEEPER: Mapping[Mode, str] = MappingProxyType(
     {Mode.TUNNEL: "chapel", Mode.PILGRIM: "pilgrim", Mode.SHRINE: "shrine"}
 )

@@ -53,10 +53,14 @@ class Group:
         return int(self.answer["group"]["pid"])
 
     def knows(self, name: str) -> bool:
-        """Whether the group itself, or one of its tunnels, has this name."""
-        return name == self.name or any(
-            tunnel["instance"] == name for tunnel in self.answer["tunnels"]
-        )
+        """Whether the group itself, its liturgy, or one of its tunnels, has this name."""
+        carried = (*self.answer["tunnels"], *self.liturgies)
+        return name == self.name or any(each["instance"] == name for each in carried)
+
+    @property
+    def liturgies(self) -> tuple[Answer, ...]:
+        """The liturgy whose tunnels these are, if it is one."""
+        return tuple(self.answer.get("liturgies", ()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -42,16 +42,25 @@ log = logging.getLogger("chancel.daemon")
 
 
 class SetUp:
-    """The set-up process for these tunnels, for the length of a ``with`` block."""
+    """The set-up process for these tunnels, for the length of a ``with`` block.
 
-    def __init__(self, configs: Sequence[TunnelConfig], cell: Cell | None = None) -> None:
+    ``shares_cell``: there are others in the cell, so none of them is the way to everywhere.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TunnelConfig],
+        cell: Cell | None = None,
+        *,
+        shares_cell: bool = False,
+    ) -> None:
         self._configs = configs
         ours, theirs = make_link()
         guardian = os.getpid()
         with child.deaf():
             self._pid = os.fork()
             if self._pid == 0:
-                _run(configs, cell, theirs, guardian)
+                _run(configs, cell, theirs, guardian, shares_cell=shares_cell)
         theirs.close()
         self._link = MessageLink(ours)
 
@@ -97,7 +106,12 @@ class SetUp:
 
 
 def _run(
-    configs: Sequence[TunnelConfig], cell: Cell | None, end: socket.socket, guardian: int
+    configs: Sequence[TunnelConfig],
+    cell: Cell | None,
+    end: socket.socket,
+    guardian: int,
+    *,
+    shares_cell: bool,
 ) -> NoReturn:
     """Be the set-up process, until the guardian closes the link or is gone. Never returns."""
     status = 1
@@ -107,7 +121,7 @@ def _run(
             cell.enter_network()
         child.close_all_but(frozenset({end.fileno()}) | logs.descriptors())
         netconf.load_library()
-        _serve(configs, MessageLink(end), owns_network=cell is not None)
+        _serve(configs, MessageLink(end), owns_network=cell is not None and not shares_cell)
         status = 0
     except Exception:
         log.exception("failed")

@@ -21,7 +21,6 @@ from chancel.daemon.child import Make
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import MessageLink
 from chancel.daemon.privileges import Identity
-from chancel.daemon.records import HeavenRxRecord, KeeperRecord
 from chancel.daemon.sandbox import Plan
 from chancel.daemon.sandbox_mode import Sandbox
 from chancel.daemon.sandbox_watch import Watch
@@ -98,8 +97,8 @@ class Child:
 
 
 class Group:
-    """All children. Who reads ``bell``, ``mtu_board`` and ``keeper_board`` finds them here too, and
-    the filters of the processes and the guardian in ``programs``.
+    """All children. The guardian finds its ``bell`` and the ``boards`` that it reads here, too, and
+    the filters of all processes in ``programs``.
 
     ``watch`` has something to hear in the sandbox's mode ``log`` alone. Nothing here waits any
     longer once ``signals`` is readable.
@@ -136,17 +135,19 @@ class Group:
                 link = MessageLink(ours)
                 self.children[name] = Child(name, pid, link)
         self.bell: Bell = wiring.bells[GUARDIAN]
-        self.mtu_board = (
-            BoardReader(wiring.boards["heaven-rx"], HeavenRxRecord)
-            if "heaven-rx" in wiring.boards
-            else None
-        )
-        self.keeper_board = (
-            BoardReader(wiring.boards["keeper"], KeeperRecord)
-            if "keeper" in wiring.boards
-            else None
-        )
+        self.boards: dict[str, BoardReader[Any]] = {
+            board: BoardReader(wiring.boards[board], spec.record)
+            for board, spec in topology.boards.items()
+            if GUARDIAN in spec.readers
+        }
         _close_for_good(wiring)
+
+    def record(self, board: str, tunnel: int) -> Any:
+        """What a board says of a tunnel now; ``None`` before it says anything, and in a mode that
+        has no such board. Raises :class:`NeighbourLied`."""
+        reader = self.boards.get(board)
+        entry = reader.read(tunnel) if reader else None
+        return entry.record if entry else None
 
     def wait_ready(self) -> None:
         """Wait until all have given up their privileges and listen.

@@ -53,12 +53,12 @@ def run(
     return serve(configs, runtime_dir, load_duties(configs[0].mode), up, confinement, cell)
 
 
-def load_duties(mode: Mode) -> dict[str, Make]:
+def load_duties(mode: Mode, *, liturgy: bool = False) -> dict[str, Make]:
     """Import the mode's duties, before the fork."""
     warm_up()
     return {
         name: importlib.import_module(f"chancel.daemon.duties.{name.replace('-', '_')}").make
-        for name in topology.of(mode).duties
+        for name in topology.of(mode, liturgy=liturgy).duties
     }
 
 
@@ -91,6 +91,8 @@ class Guardian(Guarding):
     """Tunnels join and leave a group that runs."""
 
     requests = "add with a descriptor, remove, stop, enter, or trace"
+    room = MAX_TUNNELS
+    """How many there can be."""
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class Guardian(Guarding):
 
     def serve(self) -> int:
         """As the base does; and follow what discovery finds out."""
-        self._loop.add(self._group.bell, self._adopt_mtus)
+        self._loop.add(self._group.bell, self._rung)
         return super().serve()
 
     def wake_at(self) -> float | None:
@@ -137,8 +139,11 @@ class Guardian(Guarding):
             tunnel.close()
         super().close()
 
-    def add(self, config: TunnelConfig, setup: SetUp) -> Tunnel:
-        """Open what the tunnel needs and hand it to the duties. Raises :class:`ChancelError`."""
+    def add(self, config: TunnelConfig, setup: SetUp) -> int:
+        """Open what the tunnel needs and hand it to the duties; returns its number.
+
+        Raises :class:`ChancelError`.
+        """
         index = self._free_index()
         tunnel = self._tunnels[index] = Tunnel.open(config, self._runtime_dir, setup)
         self._group.tell_control({"tunnel": index, "about": tunnel.about()})
@@ -146,23 +151,23 @@ class Guardian(Guarding):
         for name in self._group.topology.add_order:
             self._group.tell(name, order, tunnel.descriptors_for(name))
         tunnel.handed_over()
-        self._surroundings.add(index, config)
+        self._surroundings.add(index, config.cathedral)
         log.info(
             "tunnel added tunnel=%s address=%s local=%s",
             config.instance,
             config.tunnel or "none",
             tunnel.local,
         )
-        return tunnel
+        return index
 
     def _add_late(self, config: TunnelConfig) -> None:
         """Add to a group that runs: all or nothing."""
         if self._cell is not None:
             raise LocalProtocolError("this group has a network of its own, which takes no others")
         with SetUp([config]) as setup:
-            tunnel = self.add(config, setup)
+            index = self.add(config, setup)
         try:
-            tunnel.announce()
+            self._tunnels[index].announce()
         except MachineError:
             self.remove(config.instance)
             raise
@@ -179,21 +184,24 @@ class Guardian(Guarding):
                 f"{instance} is the last tunnel of its group: stop the group instead"
                 f" (kill {os.getpid()})"
             )
-        index = names[instance]
+        self._end(names[instance])
+
+    def _end(self, index: int) -> None:
         self._surroundings.remove(index)
         for name in reversed(self._group.topology.add_order):
             self._group.tell(name, {"do": "remove", "tunnel": index})
-        self._tunnels.pop(index).close()
-        log.info("tunnel removed tunnel=%s", instance)
+        tunnel = self._tunnels.pop(index)
+        tunnel.close()
+        log.info("tunnel removed tunnel=%s", tunnel.config.instance)
 
     def _free_index(self) -> int:
         """Numbers are used in turn, so that a late batch of a removed tunnel finds no other."""
-        for number in range(self._next, self._next + MAX_TUNNELS):
-            index = number % MAX_TUNNELS
+        for number in range(self._next, self._next + self.room):
+            index = number % self.room
             if index not in self._tunnels:
                 self._next = index + 1
                 return index
-        raise LocalProtocolError(f"the group is full (expected at most {MAX_TUNNELS} tunnels)")
+        raise LocalProtocolError(f"the group is full (expected at most {self.room} tunnels)")
 
     def _obey(self, request: Message, fds: list[int]) -> list[int]:
         """Returns the descriptors that go with the answer."""
@@ -220,10 +228,14 @@ class Guardian(Guarding):
             )
         return [os.dup(fd) for fd in self._cell.descriptors()]
 
-    def _adopt_mtus(self) -> None:
-        """heaven-rx has found out what a path carries, and rang."""
+    def _rung(self) -> None:
+        """Somebody has something to say to us on its board."""
         self._group.bell.quiet()
-        board = self._group.mtu_board
+        self._adopt_mtus()
+
+    def _adopt_mtus(self) -> None:
+        """heaven-rx may have found out what a path carries."""
+        board = self._group.boards.get("heaven-rx")
         if board is None:
             return  # a shrine learns no MTU, and nobody rings
         for index in board.changed():

@@ -276,6 +276,9 @@ class KeeperDuty:
         self._links = process.key_links
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
+        self._due: dict[int, float] = {}
+        """When each tunnel wants to be woken, as it said when it was advanced last: asking hundreds
+        of them at each turn would cost more than their turns do."""
         process.loop.add(self._bell, self._look)
         process.hear = self._heed
         if "keeper" in process.readers:
@@ -286,22 +289,27 @@ class KeeperDuty:
         peers = Peers(fds[0] if fds else None, settings.instance)
         entry = self._tunnels[tunnel] = _Tunnel(settings, self._suite, self._machine, peers)
         self._publisher.add(tunnel, settings.instance, entry.snapshot)
+        self._note_due(tunnel, entry)
 
     def remove(self, tunnel: int) -> None:
         self._publisher.remove(tunnel)
+        self._due.pop(tunnel, None)
         self._tunnels.pop(tunnel).peers.close()
 
     def wake_at(self) -> float | None:
-        return earliest(
-            self._publisher.wake_at(), *(entry.wake_at() for entry in self._tunnels.values())
-        )
+        return earliest(self._publisher.wake_at(), min(self._due.values(), default=None))
 
     def wake(self, now: float) -> None:
-        for tunnel, entry in self._tunnels.items():
-            due = entry.wake_at()
-            if due is not None and now >= due:
-                self._advance(tunnel, entry, now)
+        for tunnel in [tunnel for tunnel, due in self._due.items() if now >= due]:
+            self._advance(tunnel, self._tunnels[tunnel], now)
         self._publisher.flush(now)
+
+    def _note_due(self, tunnel: int, entry: _Tunnel) -> None:
+        due = entry.wake_at()
+        if due is None:
+            self._due.pop(tunnel, None)
+        else:
+            self._due[tunnel] = due
 
     def _heed(self, message: dict[str, Any], fds: list[int]) -> None:
         """The guardian says what it learnt of the world."""
@@ -370,6 +378,7 @@ class KeeperDuty:
         if entry.client is not None:
             for offer, address in entry.client.datagrams():
                 self._send(tunnel, entry, [offer], address)
+        self._note_due(tunnel, entry)
 
     def _send(self, tunnel: int, entry: _Tunnel, offers: list[bytes], to: Address | None) -> None:
         """Hand offers, which have one size, to purgatory-tx; ``None``: for wherever the peer is."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from chancel.daemon.lies import NeighbourLied
@@ -247,6 +248,49 @@ class KeeperRecord(Record):
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiturgyRecord(Record):
+    """liturgy: who is there, as the last answer of a cathedral says.
+
+    ``members``: bit n of the number that these bytes are, the first byte lowest, stands for device
+    n. ``answered_at``: when that answer came. The rest is as in :class:`KeeperRecord`;
+    ``questions`` and ``error`` (the ``errno`` of the last one that the machine refused to send)
+    are of what was asked.
+    """
+
+    FORMAT: ClassVar[struct.Struct] = struct.Struct("=32sd18sIdddIdQI")
+
+    members: bytes = bytes(32)
+    answered_at: float = 0.0
+    cathedral: bytes = NOWHERE
+    cathedrals: int = 0
+    cathedral_at: float = 0.0
+    cathedral_silent_at: float = 0.0
+    cathedral_skew_s: float = float("nan")
+    trouble: int = 0
+    trouble_at: float = 0.0
+    questions: int = 0
+    error: int = 0
+
+    def possible(self) -> bool:
+        return (
+            Record.possible(self)
+            and not math.isinf(self.cathedral_skew_s)
+            and self.trouble < len(TROUBLES)
+        )
+
+    @property
+    def devices(self) -> frozenset[int]:
+        """The members, whatever numbers these are."""
+        number = int.from_bytes(self.members, "little")
+        return frozenset(device for device in range(8 * len(self.members)) if number >> device & 1)
+
+
+def member_bits(devices: Iterable[int]) -> bytes:
+    """Inverse of :attr:`LiturgyRecord.devices`, of numbers below 256."""
+    return sum(1 << device for device in set(devices)).to_bytes(32, "little")
+
+
 EXCHANGE_STATES = (*(state.value for state in State), "paused")
 EXCHANGE_REASONS = ("", *(reason.value for reason in Reason))
 """The words behind a chapel record's numbers."""
@@ -301,9 +345,11 @@ __all__ = [
     "HeavenRxRecord",
     "HeavenTxRecord",
     "KeeperRecord",
+    "LiturgyRecord",
     "PurgatoryRecord",
     "Record",
     "current_peer",
+    "member_bits",
     "pack_address",
     "unreadable",
 ]

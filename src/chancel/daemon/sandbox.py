@@ -24,7 +24,8 @@ from chancel.daemon import (
     sandbox_compiler,
     sandbox_filter,
 )
-from chancel.daemon.config_types import KEEPER, TunnelConfig
+from chancel.daemon.config_liturgy import LiturgyConfig
+from chancel.daemon.config_types import KEEPER, LITURGY, TunnelConfig
 from chancel.daemon.linux import MachineError
 from chancel.daemon.sandbox_filter import Program
 from chancel.daemon.sandbox_mode import Sandbox
@@ -49,6 +50,22 @@ class Plan(NamedTuple):
     """Directories with secrets, which the keeper alone may read."""
     replaced: tuple[str, ...] = ()
     """Directories in which it replaces files, in any mode."""
+    asking: tuple[str, ...] = ()
+    """Those with what a liturgy asks a cathedral with, which that process may read."""
+    remembered: tuple[str, ...] = ()
+    """Those in which it replaces files."""
+
+    def readable_to(self, name: str) -> tuple[str, ...]:
+        """Directories that the process with this duty may read files of."""
+        if name == LITURGY:
+            return (*self.asking, *self.remembered)
+        return self.secrets if name in READERS else ()
+
+    def replaceable_by(self, name: str) -> tuple[str, ...]:
+        """Directories in which it replaces files."""
+        if name == LITURGY:
+            return self.remembered
+        return self.replaced if name in KEEPER.values() else ()
 
     def in_force(self) -> dict[str, Any]:
         """What ``chancel status`` shows."""
@@ -84,6 +101,19 @@ def prepare(mode: Sandbox, configs: Sequence[TunnelConfig]) -> Plan:
     return plan._replace(replaced=_replaced(configs))
 
 
+def prepare_liturgy(mode: Sandbox, config: LiturgyConfig) -> Plan:
+    """The same for a liturgy, which has two processes that read files. Raises MachineError."""
+    keys = [path for _directive, path, _size in config.cathedral.key_files]
+    plan = prepare_reading(mode, _parents([*keys, config.secretdir / "secret"]))
+    asked = [path for _directive, path, _size in config.asking_files]
+    table = config.cathedral.remembrance
+    return plan._replace(
+        replaced=_parents([config.secretdir / "secret"]),
+        asking=_parents(asked),
+        remembered=() if table is None else _parents([table]),
+    )
+
+
 def prepare_reading(mode: Sandbox, directories: Sequence[str]) -> Plan:
     """As :func:`prepare`; the keeper may read below these directories, and nowhere else."""
     _allow_descriptors()
@@ -106,10 +136,8 @@ def programs(plan: Plan, ends: Mapping[str, Mapping[End, Sequence[int]]]) -> dic
     """
     if plan.mode is Sandbox.OFF:
         return {}
-    replacing = KEEPER.values() if plan.replaced else ()
-    return sandbox_compiler.programs(
-        ends, report=plan.mode is Sandbox.LOG, replacing=tuple(replacing)
-    )
+    replacing = tuple(name for name in ends if plan.replaceable_by(name))
+    return sandbox_compiler.programs(ends, report=plan.mode is Sandbox.LOG, replacing=replacing)
 
 
 def seal(name: str, program: Program | None, plan: Plan, listen: Callable[[int], None]) -> None:
@@ -123,8 +151,7 @@ def seal(name: str, program: Program | None, plan: Plan, listen: Callable[[int],
     if not report:
         _seal_imports()
     if plan.landlock:
-        readable = plan.secrets if name in READERS else ()
-        replaced = plan.replaced if name in KEEPER.values() else ()
+        readable, replaced = plan.readable_to(name), plan.replaceable_by(name)
         for missing in landlock.restrict(plan.landlock, readable, replaced):
             log.warning("directory of secrets can't be opened path=%s", missing)
     listener = sandbox_filter.load(program, report=report)
@@ -170,8 +197,7 @@ def _seal_imports() -> None:
 
 def _directories(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:
     """Where the secrets of some tunnels are. A file may be replaced, so they are directories."""
-    files = [file for each in configs for _directive, file, _size in each.key_files]
-    return tuple(sorted({os.path.realpath(file.parent) for file in files}))
+    return _parents([file for each in configs for _directive, file, _size in each.key_files])
 
 
 def _warn_of_keeper(config: TunnelConfig) -> None:
@@ -191,7 +217,10 @@ def _warn_of_keeper(config: TunnelConfig) -> None:
 
 def _replaced(configs: Sequence[TunnelConfig]) -> tuple[str, ...]:
     """Where the files are that the keeper replaces."""
-    files = [file for each in configs for _directive, file in each.written_files]
+    return _parents([file for each in configs for _directive, file in each.written_files])
+
+
+def _parents(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted({os.path.realpath(file.parent) for file in files}))
 
 

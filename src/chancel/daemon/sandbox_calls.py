@@ -122,8 +122,8 @@ REPLACING_FILES = (
     Call("unlink"),
     Call("unlinkat"),
 )
-"""For a keeper whose tunnels have secrets from ambries, or a remembrance; by Landlock only in their
-directories."""
+"""For a keeper whose tunnels have secrets from ambries, or a remembrance, and a liturgy that has
+one; by Landlock only in their directories."""
 
 DUTIES: dict[str, tuple[Call, ...]] = {
     "bless": (),
@@ -144,6 +144,12 @@ DUTIES: dict[str, tuple[Call, ...]] = {
         *_READING_SECRETS,
         Call("pread64", (End.ARRIVED,)),  # the peer's last addresses
         Call("pwrite64", (End.ARRIVED,)),
+    ),
+    "liturgy": (
+        *_READING_SECRETS,
+        Call("getsockopt", (End.ARRIVED,)),
+        Call("recvfrom", (End.ARRIVED,)),
+        Call("sendto", (End.ARRIVED,)),
     ),
     "pilgrim": _READING_SECRETS,
     "shrine": _READING_SECRETS,

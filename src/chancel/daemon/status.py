@@ -121,11 +121,7 @@ class StatusBook:
 
     def _count_wakeups(self, views: Mapping[int, View], own: int, now: float) -> Answer:
         """Of each process: how often it woke up since the start, and how often in an hour."""
-        counts = {"control": own}
-        for number, view in views.items():
-            for board, entry in view.entries.items():
-                process = describe.owner(board, self._tunnels[number].settings.mode)
-                counts[process] = max(entry.wakeups, counts.get(process, 0))
+        counts = self._wakeup_counts(views) | {"control": own}
         samples = self._wakeups
         while len(samples) > 1 and samples[1].at <= now - WAKEUP_SPAN_MAX_S:
             samples.popleft()
@@ -140,6 +136,15 @@ class StatusBook:
             }
             for process, count in counts.items()
         }
+
+    def _wakeup_counts(self, views: Mapping[int, View]) -> dict[str, int]:
+        """Of each process that has a board."""
+        counts: dict[str, int] = {}
+        for number, view in views.items():
+            for board, entry in view.entries.items():
+                process = describe.owner(board, self._tunnels[number].settings.mode)
+                counts[process] = max(entry.wakeups, counts.get(process, 0))
+        return counts
 
     def _observe(self, now: float) -> None:
         """Take a sample, unless there is a fresh one, and forget those that are too old."""

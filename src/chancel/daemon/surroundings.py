@@ -1,5 +1,5 @@
-"""What the guardian tells the keeper of the world outside: where cathedrals are, and that the
-machine is on another network. Groups without a tunnel that has a cathedral hear of nothing.
+"""What the guardian tells those who talk to cathedrals of the world outside: where these are, and
+that the machine is on another network. Groups without a cathedral hear of nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import logging
 import time
 
 from chancel.daemon.cathedral_names import CathedralNames
-from chancel.daemon.config_types import TunnelConfig
+from chancel.daemon.config_types import CathedralConfig
 from chancel.daemon.group import Group
 from chancel.daemon.logs import RateLimit
 from chancel.daemon.loop import Loop
@@ -16,7 +16,7 @@ from chancel.daemon.network_watch import NetworkWatch
 from chancel.daemon.publish import earliest
 from chancel.daemon.sandbox import Plan
 from chancel.daemon.sandbox_mode import Sandbox
-from chancel.daemon.topology import LOOKUP
+from chancel.daemon.topology import LOOKUP, ROLE
 from chancel.wire.types import Address
 
 TOLD_INTERVAL_S = 60.0
@@ -34,19 +34,23 @@ class Surroundings:
         program = group.programs.get(LOOKUP) if plan.mode is Sandbox.ON else None
         self._names = CathedralNames(loop, self._tell_addresses, self._is_silent, program=program)
         self._network: NetworkWatch | None = None
+        self._told: dict[int, str] = {}
+        """Which board says how each fares; its owner is told."""
         self._limit = RateLimit(TOLD_INTERVAL_S)
 
-    def add(self, tunnel: int, config: TunnelConfig) -> None:
-        """A tunnel has joined; the keeper knows it."""
-        if config.cathedral is None:
+    def add(self, tunnel: int, cathedral: CathedralConfig | None, board: str = ROLE) -> None:
+        """A tunnel has joined, or a liturgy; the owner of that ``board`` knows it."""
+        if cathedral is None:
             return
         if self._network is None:
             self._watch_network()
-        self._names.add(tunnel, config.cathedral.places, time.monotonic())
+        self._told[tunnel] = board
+        self._names.add(tunnel, cathedral.places, time.monotonic())
 
     def remove(self, tunnel: int) -> None:
-        """A tunnel is about to leave."""
+        """One is about to leave."""
         self._names.remove(tunnel)
+        self._told.pop(tunnel, None)
 
     def wake_at(self) -> float | None:
         """When :meth:`wake` is due."""
@@ -74,15 +78,15 @@ class Surroundings:
 
     def _network_changed(self) -> None:
         self._limit.log(log, logging.INFO, "network", time.monotonic(), "network changed")
-        self._tell({"network": "changed"})
+        for board in set(self._told.values()):
+            self._tell(board, {"network": "changed"})
 
     def _tell_addresses(self, tunnel: int, addresses: list[Address]) -> None:
-        self._tell({"tunnel": tunnel, "cathedrals": addresses})
+        self._tell(self._told[tunnel], {"tunnel": tunnel, "cathedrals": addresses})
 
-    def _tell(self, message: dict[str, object]) -> None:
-        self._group.order(self._group.topology.keeper, message)
+    def _tell(self, board: str, message: dict[str, object]) -> None:
+        self._group.order(self._group.topology.boards[board].owner, message)
 
     def _is_silent(self, tunnel: int) -> bool:
-        board = self._group.keeper_board
-        entry = board.read(tunnel) if board is not None else None
-        return entry is not None and entry.record.cathedral_silent_at > 0.0
+        record = self._group.record(self._told[tunnel], tunnel)
+        return record is not None and record.cathedral_silent_at > 0.0

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from chancel.daemon.bell import Bell
 from chancel.daemon.board import make_board
-from chancel.daemon.config_types import KEEPER, PROCESSES, Mode
+from chancel.daemon.config_types import KEEPER, LITURGY, PROCESSES, Mode
 from chancel.daemon.lane import LaneEnds, make_lane
 from chancel.daemon.link import make_link
 from chancel.daemon.records import (
@@ -31,6 +31,7 @@ from chancel.daemon.records import (
     HeavenRxRecord,
     HeavenTxRecord,
     KeeperRecord,
+    LiturgyRecord,
     PurgatoryRecord,
     Record,
 )
@@ -47,6 +48,9 @@ for two sockets of each of 256 tunnels, and above for the wiring in the usual li
 
 ROLE = "keeper"
 """Stands in the tables below for the process that is the keeper of a mode."""
+
+LITURGIST = "guardian of a liturgy"
+"""Stands there for a guardian that adds and removes tunnels by itself."""
 
 
 class End(enum.Enum):
@@ -123,13 +127,18 @@ _BOARDS = {
         HeavenRxRecord,
         ("control", "purgatory-tx", GUARDIAN),  # the MTU: for masks, and for the device
     ),
-    "bless": BoardSpec("bless", BlessRecord, ("control", "heaven-rx")),  # new keys: heartbeats
+    "bless": BoardSpec(
+        "bless",
+        BlessRecord,
+        ("control", "heaven-rx", LITURGIST),  # new keys: heartbeats; whether a tunnel is alive
+    ),
     "purgatory-tx": BoardSpec("purgatory-tx", PurgatoryRecord, ("control",)),
     "purgatory-rx": BoardSpec("purgatory-rx", PurgatoryRecord, ("control",)),
     "confess": BoardSpec(
         "confess",
         ConfessRecord,
-        ("control", ROLE, "purgatory-tx", "heaven-rx"),  # the peer's address, first use of a key
+        # the peer's address, first use of a key; whether a tunnel is alive
+        ("control", ROLE, "purgatory-tx", "heaven-rx", LITURGIST),
     ),
     "heaven-tx": BoardSpec(
         "heaven-tx",
@@ -142,6 +151,7 @@ _BOARDS = {
         # the peer's address; for the guardian, whether a cathedral's name has to be looked up
         ("control", "purgatory-tx", "heaven-rx", "confess", GUARDIAN),
     ),
+    "liturgy": BoardSpec(LITURGY, LiturgyRecord, ("control", GUARDIAN)),  # who is there
 }
 
 _RINGS = {
@@ -150,6 +160,7 @@ _RINGS = {
     "confess": (ROLE, "purgatory-tx", "heaven-rx"),
     "heaven-tx": ("heaven-rx", "chapel"),
     ROLE: ("purgatory-tx", "heaven-rx"),
+    LITURGY: (GUARDIAN,),
 }
 
 
@@ -172,13 +183,17 @@ class Topology:
 
 
 @functools.cache
-def of(mode: Mode) -> Topology:
-    """The tables of a mode: the full ones without what joins a process that the mode lacks."""
-    duties = PROCESSES[mode]
+def of(mode: Mode, *, liturgy: bool = False) -> Topology:
+    """The tables of a mode: the full ones without what joins a process that the mode lacks.
+
+    ``liturgy``: its tunnels are those of a liturgy, which is one process more.
+    """
+    duties = (*PROCESSES[mode], LITURGY) if liturgy else PROCESSES[mode]
     members = {*duties, GUARDIAN}
+    roles = {ROLE: KEEPER[mode], **({LITURGIST: GUARDIAN} if liturgy else {})}
 
     def name(role: str) -> str:
-        return KEEPER[mode] if role == ROLE else role
+        return roles.get(role, role)
 
     def names(roles: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name(role) for role in roles if name(role) in members)

@@ -181,7 +181,7 @@ def test_a_liturgy_stays_as_it_is(here: Hymnal) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda here: edits.set_mtu(here, "choir", "1300"), "no mtu on a liturgy"),
+        (lambda here: edits.set_mtu(here, "choir", "1300"), "mtu on a liturgy does not make sense"),
         (lambda here: edits.set_nat_port(here, "1-2", "5"), "it has no cathedral"),
         (lambda here: edits.set_cathedral(here, "1-2", "a:5"), "it has no cathedral"),
         (lambda here: edits.set_remembrance(here, "1-2", "on"), "it has no cathedral"),

@@ -1,4 +1,4 @@
-"""The six hot functions: all that is done per packet, on slots and runs.
+"""The hot functions: all that is done per packet, on slots and runs.
 
 ``reading`` (read the device and cut trains), ``seal``, ``send``, ``receive``, ``open`` and
 ``writing`` (join packets and write the device). Each takes memory and runs and keeps no state but

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 from chancel.errors import LinkClosed
 from chancel.tools.hymn.census import Census
 from chancel.tools.hymn.figures import Figures, ask
+from chancel.tools.hymn.names import TunnelName
 from chancel.tools.hymn.running import daemon_of
 from chancel.tools.hymn.tunnel import Tunnel
 
@@ -55,7 +57,22 @@ class Conditions:
         except LinkClosed as closed:
             starting = daemon is not None and daemon.pid is None
             return Condition(State.PENDING, problem=None if starting else str(closed))
-        return Condition(State.ONLINE if figures.is_online else State.PENDING, figures)
+        return _with(figures)
+
+    def members(self, liturgy: Tunnel) -> Iterator[tuple[TunnelName, Condition]]:
+        """The tunnels that a liturgy of ours has now, by the device at the other end."""
+        if liturgy.name is None:
+            return
+        for group in self._groups:
+            if all(each["instance"] != liturgy.instance for each in group.liturgies):
+                continue
+            for told in sorted(group.answer["tunnels"], key=lambda each: int(each["peer_device"])):
+                name = dataclasses.replace(liturgy.name, destination=told["peer_device"])
+                yield name, _with(Figures.of_status(told))
+
+
+def _with(figures: Figures) -> Condition:
+    return Condition(State.ONLINE if figures.is_online else State.PENDING, figures)
 
 
 def _figures(tunnel: Tunnel, ours: dict[str, Any] | None) -> Figures:

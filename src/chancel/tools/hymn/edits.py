@@ -178,6 +178,6 @@ def _require_networks(document: Document, path: Path, kind: str) -> None:
 def _to_somebody(document: Document, path: Path, kind: str) -> Tunnel:
     tunnel = Tunnel.of(document, path)
     if not tunnel.has_peer:
-        problem = f"no {kind} on a {tunnel.mode} (expected a tunnel)"
+        problem = f"{kind} on a {tunnel.mode} does not make sense (expected a tunnel)"
         raise ConfigError(str(path), None, None, problem)
     return tunnel

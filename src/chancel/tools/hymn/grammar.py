@@ -1,4 +1,5 @@
 """What stands behind ``add NAME``: keys and values in any order, but for those that need another.
+``grammar_liturgy`` has what stands behind ``liturgy NAME``.
 
 All that is wrong is a :class:`ConfigError` whose place is the key. Nothing is looked up: files may
 be made, and names may become known, later.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TypeVar
@@ -56,7 +57,7 @@ def new_tunnel(name: TunnelName, words: Sequence[str], directory: Path) -> NewTu
     """
     draft = _draft(words)
     _require_all(name, draft)
-    user = draft.user or _login()
+    user = draft.user or login("add")
     own, peer = name.flocks()
     unwrapped = f"{own:x}-{peer:x}-{name.source:02x}-{name.destination:02x}.secret"
     return NewTunnel(
@@ -69,7 +70,7 @@ def new_tunnel(name: TunnelName, words: Sequence[str], directory: Path) -> NewTu
         label=draft.name,
         local=draft.local,
         peer=draft.peer,
-        registrar=_registrar(draft, directory),
+        registrar=registrar(draft.cathedral, draft.identity, draft.cosk, draft.natport, directory),
         shroud=draft.shroud,
         tap=draft.device,
         bridge=draft.bridge,
@@ -166,34 +167,54 @@ _KEYS: dict[str, Callable[[str], object]] = {
 }
 KEYS = tuple(_KEYS)
 
-_NEEDS = {
+OF_CATHEDRALS: Mapping[str, Callable[[str], object]] = {
+    key: _KEYS[key]
+    for key in ("cathedral", "identity", "kek", "cosk", "natport", "shroud", "device", "bridge")
+} | {"user": _user}
+"""Those that mean the same for a liturgy."""
+
+NEEDS = {
     "natport": ("cathedral", "cathedral"),
     "identity": ("cathedral", "cathedral"),
     "cosk": ("cathedral", "cathedral"),
     "bridge": ("device", "device tap"),
 }
-"""Keys that need another before them: its attribute, and how it is to be typed."""
+"""Keys that need another before them, and how that is to be typed."""
 
 
 def _draft(words: Sequence[str]) -> _Draft:
     draft = _Draft()
-    seen = set()
-    pairs = iter(words)
-    for key in pairs:
-        function = _KEYS.get(key)
-        if function is None:
-            raise ConfigError("add", None, None, f"{key!r} (expected {', '.join(KEYS)})")
-        value = next(pairs, None)
-        if value is None:
-            raise ConfigError("add", None, None, f"nothing behind {key} (expected its value)")
-        if key in seen:
-            raise ConfigError("add", None, None, f"a second {key} (expected one)")
-        needed, typed = _NEEDS.get(key, ("", ""))
-        if needed and not getattr(draft, needed):
-            raise ConfigError("add", None, None, f"{key} alone (expected {typed} before it)")
-        seen.add(key)
-        setattr(draft, key, read(key, function, value))
+    for key, value in pairs("add", words, _KEYS, NEEDS):
+        setattr(draft, key, value)
     return draft
+
+
+def pairs(
+    command: str,
+    words: Sequence[str],
+    keys: Mapping[str, Callable[[str], object]],
+    needs: Mapping[str, tuple[str, str]],
+) -> Iterator[tuple[str, object]]:
+    """Each key, and its value as it was read. Raises :class:`ConfigError`.
+
+    ``needs`` has keys that want another one before them, and how that is to be typed.
+    """
+    seen: dict[str, object] = {}
+    remaining = iter(words)
+    for key in remaining:
+        function = keys.get(key)
+        if function is None:
+            raise ConfigError(command, None, None, f"{key!r} (expected {', '.join(keys)})")
+        text = next(remaining, None)
+        if text is None:
+            raise ConfigError(command, None, None, f"nothing behind {key} (expected its value)")
+        if key in seen:
+            raise ConfigError(command, None, None, f"a second {key} (expected one)")
+        needed, typed = needs.get(key, ("", ""))
+        if needed and not seen.get(needed):
+            raise ConfigError(command, None, None, f"{key} alone (expected {typed} before it)")
+        seen[key] = read(key, function, text)
+        yield key, seen[key]
 
 
 def _require_all(name: TunnelName, draft: _Draft) -> None:
@@ -220,20 +241,29 @@ def _require_all(name: TunnelName, draft: _Draft) -> None:
     raise ConfigError("add", None, None, problem)
 
 
-def _registrar(draft: _Draft, directory: Path) -> Registrar | None:
-    if draft.cathedral is None or draft.identity is None or draft.cosk is None:
+def registrar(
+    cathedral: str | None,
+    identity: tuple[int, Path | None] | None,
+    cosk: Path | None,
+    natport: int,
+    directory: Path,
+) -> Registrar | None:
+    """How it is known to a cathedral, if there is one; ``directory`` is where secrets are by
+    default.
+    """
+    if cathedral is None or identity is None or cosk is None:
         return None
-    identity, secret = draft.identity
+    number, secret = identity
     return Registrar(
-        cathedral=draft.cathedral,
-        identity=identity,
-        secret=secret or directory / f"id-{identity:x}",
-        cosk=draft.cosk,
-        nat_port=draft.natport,
+        cathedral=cathedral,
+        identity=number,
+        secret=secret or directory / f"id-{number:x}",
+        cosk=cosk,
+        nat_port=natport,
     )
 
 
-def _login() -> str:
+def login(command: str) -> str:
     """Whoever is at the terminal. Raises :class:`ConfigError` if that isn't known."""
     try:
         return os.getlogin()
@@ -241,5 +271,5 @@ def _login() -> str:
         pass
     if not (user := os.environ.get(USER_ENVIRONMENT)):
         problem = f"no terminal tells who you are (expected user NAME, or {USER_ENVIRONMENT})"
-        raise ConfigError("add", None, None, problem)
+        raise ConfigError(command, None, None, problem)
     return read(USER_ENVIRONMENT, _user, user)

@@ -15,7 +15,7 @@ NO_ADDRESS = IPv4Interface("0.0.0.0/0")
 ANYWHERE = Address("0.0.0.0", 0)  # noqa: S104 - the system picks
 
 _PACKET_PROCESSES = ("heaven-rx", "heaven-tx", "purgatory-rx", "purgatory-tx")
-_ROOT_PROCESSES = ("bishop", "bless", "confess", "chapel", "shrine", "pilgrim", "cathedral")
+ROOT_PROCESSES = ("bishop", "bless", "confess", "chapel", "shrine", "pilgrim", "cathedral")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,5 +120,5 @@ def _users(user: str, sockets: Sockets) -> list[str]:
         "run control as root",
         f"control {sockets.control} {sockets.owner}",
         "",
-        *(f"run {process} as root" for process in _ROOT_PROCESSES),
+        *(f"run {process} as root" for process in ROOT_PROCESSES),
     ]

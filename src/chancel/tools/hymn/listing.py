@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from chancel.tools.hymn.condition import Condition
-from chancel.tools.hymn.names import NO_FLOCK
+from chancel.tools.hymn.names import NO_FLOCK, TunnelName
 from chancel.tools.hymn.tunnel import Tunnel
 
 Look = Callable[[Tunnel], Condition]
+Members = Callable[[Tunnel], Iterable[tuple[TunnelName, Condition]]]
+"""The tunnels that a liturgy of ours has now, none of which has a file."""
 
 
 def ordered(tunnels: Iterable[Tunnel]) -> list[Tunnel]:
@@ -51,15 +53,25 @@ def owner(tunnel: Tunnel, tunnels: Iterable[Tunnel]) -> Tunnel | None:
     """The liturgy that starts and stops a tunnel: of the same flock and device."""
     if tunnel.name is None or tunnel.liturgy is not None:
         return None
+    return owner_of(tunnel.name, tunnels)
+
+
+def owner_of(name: TunnelName, tunnels: Iterable[Tunnel]) -> Tunnel | None:
+    """The same for one that may have no file: a liturgy of ours needs none."""
     for each in tunnels:
         if each.liturgy is not None and each.name is not None:
-            same_flock = each.name.flock == tunnel.name.flock
-            if same_flock and each.name.source == tunnel.name.source:
+            same_flock = each.name.flock == name.flock
+            if same_flock and each.name.source == name.source:
                 return each
     return None
 
 
-def lines(tunnels: list[Tunnel], look: Look, flock: str | None = None) -> Iterator[str]:
+def lines(
+    tunnels: list[Tunnel],
+    look: Look,
+    flock: str | None = None,
+    members: Members = lambda _liturgy: (),
+) -> Iterator[str]:
     """The list, or that of one flock, of tunnels that are :func:`ordered`.
 
     A tunnel is looked at when its line is asked for.
@@ -85,6 +97,8 @@ def lines(tunnels: list[Tunnel], look: Look, flock: str | None = None) -> Iterat
         for each in others:
             if owned.get(each.path) is liturgy:
                 yield f"     + {_entry(each, look)}"
+        for name, condition in members(liturgy):
+            yield f"     + {name} - {condition.state}"
 
 
 def flock_of(tunnel: Tunnel) -> str:
@@ -106,6 +120,19 @@ def row(tunnel: Tunnel, condition: Condition, liturgy: Tunnel | None) -> dict[st
         "kind": kind,
         "liturgy": None if liturgy is None else liturgy.title,
         "instance": tunnel.instance,
+        "state": condition.state,
+        "problem": condition.problem,
+    }
+
+
+def member_row(name: TunnelName, condition: Condition, liturgy: Tunnel) -> dict[str, Any]:
+    """The same of a liturgy's tunnel without a file."""
+    return {
+        "name": str(name),
+        "label": None,
+        "kind": "cathedral",
+        "liturgy": liturgy.title,
+        "instance": name.instance,
         "state": condition.state,
         "problem": condition.problem,
     }

@@ -43,6 +43,14 @@ class TunnelName:
         return cls(flock, _device(source), 0 if destination == LITURGY else _device(destination))
 
     @classmethod
+    def parse_liturgy(cls, text: str) -> Self:
+        """Read ``FLOCK-SRC[-liturgy]``; raises :class:`ConfigError`."""
+        flock, dash, source = text.removesuffix(f"-{LITURGY}").partition("-")
+        if not dash or not _FLOCK_TEXT.fullmatch(flock):
+            raise _refusal(f"{text!r} (expected FLOCK-SRC)")
+        return cls(flock, _device(source), 0)
+
+    @classmethod
     def of_file(cls, stem: str) -> Self | None:
         """The name that a file ``STEM.conf`` has in full; ``None`` for files of other names."""
         try:

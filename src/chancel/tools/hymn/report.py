@@ -136,7 +136,11 @@ def as_object(tunnel: Tunnel, condition: Condition) -> dict[str, Any]:
         },
         "liturgy": None
         if liturgy is None
-        else {"group": f"{liturgy.group:x}", "prefix": liturgy.prefix},
+        else {
+            "group": f"{liturgy.group:x}",
+            "prefix": liturgy.prefix,
+            "discoverable": liturgy.discoverable,
+        },
         "routes": list(reversed(tunnel.routes)),
         "accepts": list(reversed(tunnel.accepts)),
         "tx": None if figures is None else _side(figures.tx),

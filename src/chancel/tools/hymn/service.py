@@ -15,13 +15,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from chancel.daemon import config, ctl, places
+from chancel.daemon import config, config_liturgy, ctl, places
 from chancel.errors import LinkClosed, LocalProtocolError
 from chancel.tools.hymn import census
 from chancel.tools.hymn.running import Running, daemon_of, remove_stale
 from chancel.tools.hymn.tunnel import Tunnel
 
 if TYPE_CHECKING:
+    from chancel.daemon.config_liturgy import LiturgyConfig
+    from chancel.daemon.config_types import TunnelConfig
     from chancel.daemon.job import Job
 
 END_LIMIT_S = 10.0
@@ -56,7 +58,7 @@ class Start(NamedTuple):
 
 
 def prepare(path: Path, runtime: Path) -> Start:
-    """The group that carries one file's tunnel, or is its cathedral; nothing is made yet.
+    """The group that carries one file's tunnel, liturgy or cathedral; nothing is made yet.
 
     As root a tunnel is this machine's; without root it has a network of its own. Raises
     :class:`ConfigError` for a file that can't be used.
@@ -67,9 +69,14 @@ def prepare(path: Path, runtime: Path) -> Start:
     if cathedral_config.is_cathedral(path):
         places.check_runtime_dir(runtime, [cathedral_config.load(path).instance])
         return Start(Job((path,), runtime, detached=True, syslog=True), "chancel.cathedrald")
-    loaded = config.load(path)
-    config.check([loaded])
     own_network = not places.is_machine_root()
+    loaded: TunnelConfig | LiturgyConfig
+    if config_liturgy.is_liturgy(path):
+        loaded = config_liturgy.load(path)
+        config_liturgy.check_users(loaded)
+    else:
+        loaded = config.load(path)
+        config.check([loaded])
     if own_network:
         loaded.check_cell()
     places.check_runtime_dir(runtime, [loaded.instance])
@@ -110,8 +117,12 @@ def stop(tunnel: Tunnel, found: ctl.Group | Running) -> None:
 
 
 def stop_ours(group: ctl.Group, instance: str) -> None:
-    """Take a tunnel out of its group, which ends with its last one."""
-    if len(group.answer["tunnels"]) > 1:
+    """Take a tunnel out of its group, which ends with its last one, or with its liturgy.
+
+    A liturgy refuses to lose one of its own: raises :class:`LocalProtocolError`.
+    """
+    liturgies = [each["instance"] for each in group.liturgies]
+    if instance not in liturgies and (liturgies or len(group.answer["tunnels"]) > 1):
         ctl.remove(group.socket, instance)
     else:
         ctl.stop(group.socket)

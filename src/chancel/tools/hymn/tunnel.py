@@ -28,6 +28,7 @@ class Liturgy:
 
     group: int
     prefix: str
+    discoverable: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,4 +182,8 @@ def _cathedral(read: _Reader) -> Cathedral | None:
 def _liturgy(read: _Reader) -> Liturgy | None:
     if read.text("mode", "tunnel") != "liturgy":
         return None
-    return Liturgy(read.number("liturgy_group", 16), read.text("liturgy_prefix", "0.0.0.0"))  # noqa: S104
+    return Liturgy(
+        group=read.number("liturgy_group", 16),
+        prefix=read.text("liturgy_prefix", "0.0.0.0"),  # noqa: S104 - none
+        discoverable=read.text("liturgy_discoverable", "yes") == "yes",
+    )
