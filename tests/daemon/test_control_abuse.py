@@ -37,7 +37,8 @@ def hostile_line(rng: random.Random) -> bytes:
         lambda: rng.randbytes(rng.randrange(1, 300)) + b"\n",
         lambda: b"[" * rng.randrange(1, 5000) + b"\n",
         lambda: b"9" * rng.randrange(1, 9000) + b"\n",
-        lambda: json.dumps({"do": rng.choice(["add", "stop", 7, None, "x" * 99])}).encode() + b"\n",
+        # Not "stop": whoever may speak here may end the group, and that would be no abuse.
+        lambda: json.dumps({"do": rng.choice(["add", "halt", 7, None, "x" * 99])}).encode() + b"\n",
         lambda: b'{"do": "watch", "interval_s": %s}\n' % rng.choice([b"NaN", b"-1", b"1e999"]),
         lambda: b'{"do": "remove", "instance": "%s"}\n' % rng.choice([b"nave", b"dm1"]),
         lambda: b'{"do": "status"}\n',

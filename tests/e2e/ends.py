@@ -23,7 +23,7 @@ PROGRAM = (sys.executable, "-m", "chancel.cli.main")
 USER = "nobody"
 """Whom all processes become when the real root runs the tests."""
 
-UP_LIMIT_S = 15.0
+UP_LIMIT_S = 60.0
 END_LIMIT_S = 3.0
 """A group that lost a process, or was told to stop, is gone after this time."""
 
