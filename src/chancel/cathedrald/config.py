@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from chancel.daemon import config_directives, places
 from chancel.daemon import config_values as values
-from chancel.daemon.config import read
+from chancel.daemon.config import begins_with_mode, read
 from chancel.daemon.config_directives import ANY, CATHEDRAL, Draft, user_exists
 from chancel.daemon.config_lines import directives, quoted
 from chancel.daemon.config_secret import MAX_PATH_CHARS, check_secret
@@ -104,8 +104,7 @@ def is_cathedral(path: Path) -> bool:
 
     What else is wrong with it is for those who read all of it. Raises :class:`ConfigError`.
     """
-    first = next(iter(directives(read(path), str(path))), None)
-    return first is not None and (first.name, first.value) == ("mode", CATHEDRAL)
+    return begins_with_mode(path, CATHEDRAL)
 
 
 def parse(text: str, file: str) -> ServerConfig:

@@ -53,6 +53,12 @@ def read(path: Path) -> str:
     return _read(str(path), lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
 
 
+def begins_with_mode(path: Path, mode: str) -> bool:
+    """Whether the first directive of a file is this mode. Raises :class:`ConfigError`."""
+    first = next(iter(directives(read(path), str(path))), None)
+    return first is not None and (first.name, first.value) == ("mode", mode)
+
+
 def parse(text: str, file: str) -> TunnelConfig:
     """Check a configuration; ``file`` is its name in messages. Raises :class:`ConfigError`."""
     draft = Draft()

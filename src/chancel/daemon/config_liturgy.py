@@ -17,7 +17,7 @@ from typing import Final
 
 from chancel.daemon import config_cathedral, config_directives, places
 from chancel.daemon import config_values as values
-from chancel.daemon.config import read
+from chancel.daemon.config import begins_with_mode, read
 from chancel.daemon.config_directives import Draft, user_exists
 from chancel.daemon.config_lines import directives, quoted
 from chancel.daemon.config_secret import check_owner, check_replaceable, check_secret
@@ -111,8 +111,7 @@ def is_liturgy(path: Path) -> bool:
 
     What else is wrong with it is for those who read all of it. Raises :class:`ConfigError`.
     """
-    first = next(iter(directives(read(path), str(path))), None)
-    return first is not None and (first.name, first.value) == ("mode", LITURGY)
+    return begins_with_mode(path, LITURGY)
 
 
 def parse(text: str, file: str) -> LiturgyConfig:
