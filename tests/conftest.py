@@ -1,4 +1,5 @@
-"""What holds for every test: no skip where CI forbids it, no deadline on a busy machine.
+"""What holds for every test: no skip where CI forbids it, no deadline on a busy machine, output of
+programs buffered as it is for their users.
 
 ``CHANCEL_REQUIRE=all`` (set by ``.ci/run``) turns each skip into a failure that repeats its reason,
 so a package missing from CI can't quietly take tests away. Tests that need cargo are the exception.
@@ -14,6 +15,8 @@ import pytest
 
 REQUIRE_ALL = os.environ.get("CHANCEL_REQUIRE") == "all"
 MAY_SKIP = "needs cargo"
+
+os.environ.pop("PYTHONUNBUFFERED", None)  # it would hide what a full disk does to a buffer
 
 hypothesis.settings.register_profile("chancel", deadline=None, derandomize=REQUIRE_ALL)
 hypothesis.settings.load_profile("chancel")

@@ -20,10 +20,10 @@ def log() -> Iterator[logging.Logger]:
     logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before
 
 
-def test_a_line(log: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
     logs.setup("bless")
     log.info("tunnel added tunnel=%s", "dm1")
-    line = capsys.readouterr().out
+    line = capfd.readouterr().out
     expected = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[bless\]: tunnel added tunnel=dm1\n"
     assert re.fullmatch(expected, line)
 
@@ -44,7 +44,7 @@ def test_the_journal_needs_no_date(
 
 
 def test_one_line_for_each_key_and_interval(
-    log: logging.Logger, capsys: pytest.CaptureFixture[str]
+    log: logging.Logger, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logs.setup("control")
     limit = logs.RateLimit(60.0)
@@ -53,5 +53,5 @@ def test_one_line_for_each_key_and_interval(
     limit.log(log, logging.INFO, "b", 59.9, "another")
     limit.log(log, logging.INFO, "a", 60.0, "refused uid=%d", 8)
     limit.log(log, logging.INFO, "a", 200.0, "refused uid=%d", 9)
-    lines = [line.partition("]: ")[2] for line in capsys.readouterr().out.splitlines()]
+    lines = [line.partition("]: ")[2] for line in capfd.readouterr().out.splitlines()]
     assert lines == ["refused uid=7", "another", "refused uid=8 suppressed=2", "refused uid=9"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Hashable
 from pathlib import Path
@@ -23,6 +22,8 @@ LOGGER = "chancel"
 
 DEBUG = "CHANCEL_DEBUG"
 """In the environment of whoever wants to read more than what changes: a cathedral's counters."""
+
+_STDOUT = 1
 
 _syslog: Syslog | None = None
 
@@ -70,15 +71,29 @@ def rename(duty: str) -> None:
 def _handler() -> logging.Handler:
     if _syslog is not None:
         return SyslogHandler(_syslog)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Output()
     handler.setFormatter(_JournalLine() if _is_journal() else _Line())
     return handler
+
+
+class _Output(logging.Handler):
+    """Standard output, a line at a time.
+
+    Nothing is kept: a line that finds no room is lost, not an error of the next flush, nor a line
+    that each process forked from here would write again.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            os.write(_STDOUT, f"{self.format(record)}\n".encode(errors="backslashreplace"))
+        except OSError:
+            self.handleError(record)
 
 
 def _is_journal() -> bool:
     """Whether standard output is the stream that systemd means (systemd.exec(5))."""
     try:
-        output = os.fstat(1)
+        output = os.fstat(_STDOUT)
     except OSError:  # started without one
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{output.st_dev}:{output.st_ino}"
