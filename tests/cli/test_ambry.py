@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from chancel.cli.ambry_view import beware
 from chancel.cli.main import COMMANDS, main
-from chancel.wire.ambry import CROSSING, OWN
+from chancel.wire.ambry import CROSSING, DAY_S, OWN, Header, expiry
 
 HOME = "00000000cafeba00"
 
@@ -280,6 +281,27 @@ class TestRoll:
         status, out, _ = said(capsys, *words, "--when-left", "1")
         rolled = json.loads(out)
         assert (status, rolled["installed"], rolled["bundle"]) == (0, False, None)
+
+    def test_one_that_expires_before_what_it_replaces(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Devices can't tell which of the two is newer."""
+        words = ("roll", "cafeba00", "cafeba00", "home.ambry", "--days")
+        told = "expires before the one it replaces, which a bad cathedral could bring back until"
+        (here / "old.ambry").write_bytes((here / "home.ambry").read_bytes())
+        _, out, _ = said(capsys, *words, "7", "--json")
+        assert json.loads(out)["expires_sooner"] is True
+        _, out, _ = said(capsys, "inspect", "home.ambry", "--since", "old.ambry")
+        assert re.search(rf"  beware      it {told} \d{{4}}-.* UTC: give it 30 days\n", out)
+        assert told in said(capsys, "bundle", "cafeba00", "cafeba00", "6", "home.ambry")[2]
+
+    def test_when_there_is_nothing_to_beware_of(self) -> None:
+        now, seed = 1_800_000_000.0, bytes(64)
+        before = Header(expiry(now, 30), 1, seed)
+        assert len(list(beware(Header(before.expires - 1, 2, seed), before, now))) == 1
+        assert list(beware(Header(before.expires, 2, seed), before, now)) == []
+        assert list(beware(Header(before.expires - 1, 2, seed), None, now)) == []
+        assert list(beware(Header(before.expires - 1, 2, seed), before, now + 31 * DAY_S)) == []
 
     def test_keys_elsewhere(
         self, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from chancel.cli.main import main
-from chancel.crypto import agelas
+from chancel.crypto import agelas, vicar
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "vectors" / "vicar.json").read_text()
@@ -138,6 +138,19 @@ def test_files_that_are_wrong(here: Path, capsys: pytest.CaptureFixture[str]) ->
     status, _, err = said(capsys, *WORDS)
     assert status == 1
     assert "chmod 600" in err
+
+
+def test_without_the_accelerator_one_is_told_what_to_install(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vicar, "compiled", lambda: None)
+    for words in (("show", "theirs.vicar"), ("unpack", "theirs.vicar", "keys"), WORDS):
+        monkeypatch.setenv("VICAR_PASSPHRASE", FILE["passphrase"])  # it is taken away when read
+        status, out, err = said(capsys, *words)
+        assert (status, out) == (1, ""), err
+        assert "vicar files need the accelerator" in err
+        assert "pip install 'chancel[accel]', or make setup" in err
+    assert {path.name for path in here.iterdir()} == {"kek", "cs", "cosk", "theirs.vicar"}
 
 
 def test_without_a_terminal_the_passphrase_is_missed(here: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chancel.demo.nat_lab import Became, Case, perform
-from chancel.demo.nat_lab_page import page
+from chancel.demo.nat_lab_page import Conditions, page
 from chancel.demo.programs import CHANCEL
 from chancel.demo.sacristy import Sacristy
 
@@ -65,7 +65,8 @@ def test_without_udp_there_is_no_path_and_why_says_so(became: Futures) -> None:
 
 def test_the_page(became: Futures) -> None:
     results = [each.result() for each in became.values()]
-    text = page(results, ["symmetric", "restricted", "port-restricted", "no-udp", "one home"])
+    names = ["symmetric", "restricted", "port-restricted", "no-udp", "one home"]
+    text = page(results, names, Conditions(AT_ONCE, 1, 0.0))
     assert "| port-restricted, no-udp | no path |" in text
     assert "| symmetric, symmetric | " in text
     assert "Share relayed, of the pairs that come up: chancel 25%." in text

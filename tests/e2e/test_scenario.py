@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from chancel.cli.main import main
 from chancel.demo.scenario_lab import run as run_in_lab
 from chancel.errors import ConfigError
 from chancel.lab.namespace import LabError
@@ -74,6 +76,24 @@ tunnel = ["anna", "carla"]
 is = "direct"
 """
 
+QUICK = """
+lasts_s = 12
+[cathedrals.east]
+[devices.anna]
+place = "port-restricted"
+[devices.bert]
+
+[[expectations]]
+by_s = 10
+tunnel = ["anna", "bert"]
+is = "direct"
+
+[[expectations]]
+by_s = 11
+tunnel = ["anna", "bert"]
+is = "relayed"
+"""
+
 ALONE = """
 lasts_s = 1
 [cathedrals.east]
@@ -92,6 +112,28 @@ def test_sim_and_lab_tell_the_same() -> None:
     lines, problems = run_in_lab(scenario)
     assert problems == (), "\n".join(map(str, lines))
     assert canonical(lines) == canonical(simulated.lines)
+
+
+@pytest.mark.timeout(180)
+def test_both_commands_tell_scripts_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "quick.toml"
+    file.write_text(QUICK)
+    told = []
+    for where in ("sim", "lab"):
+        assert main([where, "run", str(file), "--json"]) == 1
+        captured = capsys.readouterr()
+        assert f"{file}: line 13: after 11 s anna - bert is not relayed" in captured.err
+        told.append(json.loads(captured.out))
+    simulated, played = told
+    assert {(each["who"], each["peer"]) for each in played["canonical"]} == {
+        ("anna", "bert"),
+        ("bert", "anna"),
+    }
+    assert sorted(played["canonical"], key=str) == sorted(simulated["canonical"], key=str)
+    assert len(played["problems"]) == 1
+    assert {each["what"] for each in played["lines"]} >= {"up", "direct"}
 
 
 def test_what_the_lab_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from chancel.demo.nat_lab import Became, Case, cases, perform, slower
+from chancel.demo.nat_lab import Became, Case, cases, perform
+from chancel.demo.nat_lab_compare import Table
 from chancel.demo.programs import CHANCEL, Program
 from chancel.demo.sacristy import Sacristy
 from tests.interop.parishes import programs, side_by_side
@@ -66,4 +67,4 @@ def test_a_pair(case: Asked, became: Futures, results: Results) -> None:
 
 
 def test_never_slower_and_never_relayed_where_the_reference_is_direct(became: Futures) -> None:
-    assert slower([future.result() for future in became.values()]) == []
+    assert Table(future.result() for future in became.values()).slower() == []

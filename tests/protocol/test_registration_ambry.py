@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from chancel.errors import LocalProtocolError, VaultError
-from chancel.protocol.registration_ambry import MAX_REPLACED
 from chancel.protocol.registration_events import (
     AmbryAdopted,
     AmbryNotKept,
@@ -14,6 +13,7 @@ from chancel.protocol.registration_events import (
     KeyUnavailable,
 )
 from chancel.protocol.registration_types import AdoptSecret
+from chancel.vault.ambries import MAX_REPLACED, AmbryHistory
 from chancel.vault.secret import Secret
 from chancel.wire.ambry_offer import AmbryBody
 from chancel.wire.cathedral_fields import TunnelId
@@ -43,11 +43,19 @@ def offer(world: World, body: AmbryBody) -> list[Drop]:
     return world.receive(said(body, world.wall))
 
 
-def adopt(world: World, generation: int) -> None:
-    assert offer(world, ambry(generation)) == []
+def adopt(world: World, generation: int, days: int = 30) -> AmbryHistory:
+    """Take one; returns what the next run is told."""
+    assert offer(world, ambry(generation, days=days)) == []
     (command,) = world.took(AdoptSecret)
     assert command.generation == generation
     world.registration.adopted(generation, world.now)
+    return AmbryHistory.decode(command.history)
+
+
+def restarted(history: AmbryHistory) -> World:
+    world = World(Cathedral(FIRST), client=CLIENT)
+    world.registration.recall_ambries(history)
+    return world
 
 
 def test_the_secret_is_handed_over(world: World) -> None:
@@ -143,6 +151,48 @@ def test_those_replaced_are_remembered_up_to_a_limit(world: World) -> None:
         world.now += 1.0
     assert offer(world, ambry(2)) == [Drop.AMBRY_REPEATED]
     assert offer(world, ambry(1)) == []
+
+
+class TestAfterRestart:
+    def test_one_that_was_replaced_never_comes_back(self, world: World) -> None:
+        adopt(world, OLD)
+        world = restarted(adopt(world, NEW))
+        assert offer(world, ambry(OLD)) == [Drop.AMBRY_REPEATED]
+        world = restarted(adopt(world, NEWER))
+        assert [offer(world, ambry(each)) for each in (OLD, NEW)] == [[Drop.AMBRY_REPEATED]] * 2
+
+    def test_the_one_in_use_comes_again(self, world: World) -> None:
+        """Whether its secret reached the disk nobody knows."""
+        adopt(world, OLD)
+        world = restarted(adopt(world, NEW))
+        assert world.registration.generation == 0
+        adopt(world, NEW)
+        assert offer(world, ambry(OLD)) == [Drop.AMBRY_REPEATED]
+
+    def test_only_the_one_that_expires_last_comes_back(self, world: World) -> None:
+        adopt(world, OLD, days=20)
+        adopt(world, NEW, days=30)
+        world = restarted(adopt(world, NEWER, days=10))  # nobody could tell that it is old
+        assert offer(world, ambry(OLD, days=20)) == [Drop.AMBRY_REPEATED]
+        adopt(world, NEW, days=30)
+
+    def test_what_could_not_be_kept_replaces_nothing(self, world: World) -> None:
+        history = adopt(world, OLD)
+        assert offer(world, ambry(NEW)) == []
+        world.took(AdoptSecret)
+        world.registration.not_adopted("the disk is full", world.now)
+        assert history.generation == OLD
+        assert adopt(restarted(history), OLD) == history
+        assert adopt(world, NEW).replaced == (OLD,)
+
+    def test_it_is_recalled_at_the_start(self, world: World) -> None:
+        history = adopt(world, OLD)
+        with pytest.raises(LocalProtocolError, match="recall what was kept before that"):
+            world.registration.recall_ambries(history)
+        world = restarted(history)
+        offer(world, ambry(NEW))
+        with pytest.raises(LocalProtocolError):
+            world.registration.recall_ambries(history)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from chancel.protocol.session import CathedralSettings, Session, SessionSettings
 from chancel.protocol.session_types import RemembranceNotKept
 from chancel.protocol.shroud import SHROUD_BYTES, Shroud
 from chancel.protocol.shroud_marks import ROTATE_S, is_mark_of_untrusted
+from chancel.vault.ambries import AmbryHistory
 from chancel.vault.secret import Secret
 from chancel.wire import traffic
 from chancel.wire.cathedral import CATHEDRAL, NAT
@@ -168,6 +169,28 @@ def test_an_ambry_that_can_not_be_kept_is_not_used() -> None:
     status = alone.session.status(alone.now).cathedral
     assert status is not None
     assert status.generation == 0
+
+
+def test_which_ambries_there_were_is_kept_before_the_secret() -> None:
+    order: list[object] = []
+    alone = Alone(settings(kek=KEK, keep_ambries=order.append, keep_secret=order.append))
+    for generation in (7, 8):
+        alone.hear(said(ambry(generation), alone.wall))
+        alone.run(5.0)
+    history, secret = order[-2:]
+    assert isinstance(history, bytes)
+    assert isinstance(secret, Secret)
+    kept = AmbryHistory.decode(history)
+    assert (kept.generation, kept.replaced) == (8, (7,))
+
+    again = Alone(settings(kek=KEK, ambries=kept))
+    again.hear(said(ambry(7), again.wall))
+    assert again.drops == {Drop.AMBRY_REPEATED: 1}
+    again.hear(said(ambry(8), again.wall))
+    again.run(0.0)
+    status = again.session.status(again.now).cathedral
+    assert status is not None
+    assert status.generation == 8
 
 
 def test_remembrance_is_handed_over_and_a_failure_is_told_of() -> None:

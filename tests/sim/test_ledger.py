@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 
 import pytest
@@ -15,6 +16,7 @@ from chancel.sim.ledger import Ledger, Life, Rule
 from chancel.sim.pair import Pair
 from chancel.sim.scenario import Scenario
 from chancel.sim.suite import FastSuite
+from chancel.sim.used_keys import BATCH, UsedKeys
 from chancel.sim.watched import WatchedSuite
 
 HEADER = b"\x00\x00\x00\x01".ljust(32, b"\0")
@@ -75,6 +77,37 @@ def test_an_offer_key_used_twice_is_noticed(watched: Watched) -> None:
     for _ in range(2):
         watched.sending.aead(b"k" * 32).encrypt(nonce(1), b"", b"")
     assert watched.rules() == [Rule.NONCE_TWICE]
+
+
+@pytest.mark.parametrize("later", [1, BATCH, 10 * BATCH])
+def test_an_offer_key_is_remembered_for_the_whole_run(watched: Watched, later: int) -> None:
+    keys = [hashlib.sha256(bytes((n >> 8, n & 0xFF))).digest() for n in range(later + 1)]
+    for key in keys:
+        watched.ledger.offered("sender", key)
+    assert watched.rules() == []
+    watched.ledger.offered("sender", keys[0])
+    watched.ledger.offered("sender", keys[later])
+    assert watched.rules() == [Rule.NONCE_TWICE] * 2
+    assert watched.rules() == [Rule.NONCE_TWICE] * 2
+
+
+def test_a_repetition_is_noticed_while_the_run_goes_on() -> None:
+    used = UsedKeys()
+    keys = [hashlib.sha256(bytes((n >> 8, n & 0xFF))).digest() for n in range(3 * BATCH)]
+    assert sum(used.use(key) for key in keys) == 0
+    assert sum(used.use(key) for key in (keys[0], *reversed(keys[1:BATCH]))) == BATCH
+
+
+def test_packets_are_remembered_while_their_key_may_be_used(watched: Watched) -> None:
+    key = watched.derive(watched.sending, watched.receiving)
+    sealed = watched.sending.aead(key).encrypt(nonce(1), b"", HEADER)
+    watched.receiving.aead(key).decrypt(nonce(1), sealed, HEADER)
+    record = watched.receiver.record(key)
+    assert record is not None
+    for age_s, remembered in ((3620.0, 1), (3620.1, 0)):
+        watched.clock.run_until(age_s)
+        watched.receiving.kmac256(b"base", b"%f" % age_s, 32, TRAFFIC_LABEL)
+        assert len(record.opened) == remembered
 
 
 @pytest.mark.parametrize(("age_s", "broken"), [(3600.0, []), (3600.1, [Rule.SEND_KEY_AGE])])

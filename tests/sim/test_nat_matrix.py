@@ -59,8 +59,9 @@ def test_the_page_and_the_picture() -> None:
         Met(Cell("one home", "one home", "ours", 1), 1.25, 1.5),
     ]
     found = summarise(results)
-    text = page(found, 7)
-    assert "7 simulated meetings" in text
+    text = page(found, range(3, 10))
+    words = " ".join(text.split())
+    assert "7 simulated meetings of each ordered pair of places (seeds 3 to 9)" in words
     assert "| left \\ right | symmetric | no-udp |" in text
     assert "| **public** | 2.0 → 2.0 s, 50% relayed | no path |" in text
     assert "1.5 s, relayed, no way" in text

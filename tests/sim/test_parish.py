@@ -12,18 +12,22 @@ from pathlib import Path
 
 import pytest
 import typer
+from cryptography.exceptions import InvalidTag
 from typer.testing import CliRunner
 
 from chancel.crypto import ed25519
+from chancel.crypto.suite import TAG_BYTES
 from chancel.errors import LocalProtocolError
+from chancel.protocol.session import Session
 from chancel.sim.ledger import Rule
+from chancel.sim.machine import PLAINTEXT_MARK
 from chancel.sim.models import LinkModel
 from chancel.sim.network_campaign import hard_network
 from chancel.sim.network_command import network
 from chancel.sim.network_report import NetworkReport, spread
 from chancel.sim.network_run import run
 from chancel.sim.network_scenario import Crypto, NetworkScenario, Talk
-from chancel.sim.network_suite import QuickSuite, RealSuite, Remembered, signatures
+from chancel.sim.network_suite import MAX_REMEMBERED, RealSuite, suites
 from chancel.sim.parish import Parish
 from chancel.sim.parish_plan import Hall, Plan, Resident
 
@@ -154,25 +158,76 @@ def test_the_ledger_of_a_tunnel_notices_that_it_does_not_come_up() -> None:
     assert [each.rule for each in parish.violations()] == [Rule.NOT_UP]
 
 
-def test_signatures_are_what_they_were_after_a_run() -> None:
-    before = ed25519.sign, ed25519.verify_untrusted
-    seed = bytes(32)
+def test_sessions_are_woken_only_when_they_want_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[bool] = []
+    wake = Session.wake
+
+    def watched(session: Session, now: float, wall: float) -> None:
+        at = session.wake_at()
+        wanted.append(at is not None and at <= now)
+        wake(session, now, wall)
+
+    monkeypatch.setattr(Session, "wake", watched)
+    parish = Parish(plan("port-restricted", "symmetric"))
+    for number in range(2):
+        parish.power_on(number)
+    for cathedral in parish.cathedrals:
+        cathedral.start()
+    parish.run(120.0)
+    parish.suspend(0, 30.0)
+    parish.run(600.0)
+    assert len(wanted) > 200
+    assert all(wanted)
+
+
+@pytest.mark.parametrize("crypto", Crypto)
+def test_a_signature_is_of_one_key_and_one_message(crypto: Crypto) -> None:
+    suite, seed = suites(crypto)(random.Random(1)), bytes(32)
     public = bytes.fromhex("3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29")
-    for crypto in Crypto:
-        with signatures(crypto):
-            signature = ed25519.sign(seed, b"words")
-            assert len(signature) == ed25519.SIGNATURE_BYTES
-            assert ed25519.verify_untrusted(public, b"words", signature)
-            assert not ed25519.verify_untrusted(public, b"other", signature)
-            assert not ed25519.verify_untrusted(bytes(32), b"words", signature)
-    assert (ed25519.sign, ed25519.verify_untrusted) == before
+    signature = suite.sign(seed, b"words")
+    assert len(signature) == ed25519.SIGNATURE_BYTES
+    for _ in range(2):  # the second time from memory
+        assert suite.verify_untrusted(public, b"words", signature)
+        assert not suite.verify_untrusted(public, b"other", signature)
+        assert not suite.verify_untrusted(bytes(32), b"words", signature)
+
+
+def test_what_looks_for_signatures_remembers_no_more_than_it_may() -> None:
+    verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+    suite = RealSuite(random.Random(1), verified)
+    verified.update({(b"", b"", b"%d" % n): False for n in range(MAX_REMEMBERED)})
+    assert not suite.verify_untrusted(bytes(32), b"words", bytes(64))
+    assert len(verified) == 1
+
+
+@pytest.mark.parametrize("crypto", Crypto)
+def test_a_cipher_of_a_network_notices_every_kind_of_damage(crypto: Crypto) -> None:
+    suite, key = suites(crypto)(random.Random(1)), bytes(32)
+    nonce, header = bytes(12), bytes(32)
+    sealed = suite.aead(key).encrypt(nonce, PLAINTEXT_MARK, header)
+    assert len(sealed) == len(PLAINTEXT_MARK) + TAG_BYTES
+    assert PLAINTEXT_MARK not in sealed
+    buffer, opened = bytearray(len(sealed)), bytearray(len(PLAINTEXT_MARK))
+    assert suite.aead(key).encrypt_into(nonce, PLAINTEXT_MARK, header, buffer) == len(sealed)
+    assert suite.aead(key).decrypt_into(nonce, memoryview(buffer), header, opened) == len(opened)
+    assert bytes(opened) == PLAINTEXT_MARK == suite.aead(key).decrypt(nonce, sealed, header)
+    for other, data, known, aad in (
+        (b"\x01" * 32, sealed, nonce, header),
+        (key, bytes([sealed[0] ^ 1]) + sealed[1:], nonce, header),
+        (key, sealed[:-1] + bytes([sealed[-1] ^ 1]), nonce, header),
+        (key, sealed, b"\x01" * 12, header),
+        (key, sealed, nonce, b"\x01" * 32),
+        (key, sealed[:8], nonce, header),
+    ):
+        with pytest.raises(InvalidTag):
+            suite.aead(other).decrypt(known, data, aad)
 
 
 def test_both_suites_draw_the_same() -> None:
     drawn = []
-    for make in (RealSuite, lambda rng: QuickSuite(rng, Remembered())):
+    for crypto in Crypto:
         rng = random.Random(7)
-        suite = make(rng)
+        suite = suites(crypto)(rng)
         suite.ecdh_key_pair()
         suite.kem_encapsulate(suite.kem_key_pair().public)
         drawn.append(suite.random(16))

@@ -78,7 +78,10 @@ def test_real_and_fast_primitives_tell_the_same_story() -> None:
         ("heal = true", "roll = true", ":34: events[1].roll: there is nothing to roll"),
         ("lasts_s = 420", 'lasts_s = "x"', ":5: lasts_s: expected a number, not 'x'"),
         ("lasts_s = 420", "seeds = 420", ": lasts_s: is missing"),
-        ("lasts_s = 420", "lasts_s == 3", ":5: Invalid value"),
+        ("lasts_s = 420", "lasts_s == 3", ":5: lasts_s: Invalid value"),
+        ("lasts_s = 420", "lasts_s = 420\nlasts_s = 9", ":6: lasts_s: Cannot overwrite a value"),
+        ("lasts_s = 420", "last_s = 420", ":5: last_s: is not a key of this table (expected lasts"),
+        ("by_s = 300", "by = 300", ".by: is not a key of this table (expected by_s)"),
         ("loss = 0.01", "loss = 2", ":11: link.loss: 2 is not from 0 to 1"),
         ("loss = 0.01", "lost = 0.01", ":11: link.lost: is not a key of this table"),
         ("by_s = 300", "by_s = 3000", ":57: expectations[4].by_s: 3000 is not from 0 to 420"),
@@ -95,6 +98,24 @@ def test_an_error_names_line_and_key(old: str, new: str, said: str) -> None:
         parse(SPLIT.replace(old, new), "f.toml")
     assert said in str(refused.value)
     assert str(refused.value).startswith("f.toml:")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"title = 'x'\n\xff\xfe", ":2: is no text in UTF-8"),
+        (b"", ": lasts_s: is missing"),
+        (b"title = ", ": Invalid value"),
+        (b"title = 'x", ": Expected"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, data: bytes, said: str) -> None:
+    file = tmp_path / "f.toml"
+    file.write_bytes(data)
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    assert str(refused.value).startswith(f"{file}{said[:2]}")
+    assert said in str(refused.value)
 
 
 def test_what_was_not_as_expected_is_said_with_its_line(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ import gc
 import pytest
 
 from chancel.protocol.client import IN_VAIN_S, STORE_SPACING_S
-from chancel.protocol.registration_events import AmbryAdopted, CathedralInVain
+from chancel.protocol.registration_events import (
+    AmbryAdopted,
+    CathedralAnswers,
+    CathedralInVain,
+)
 from chancel.protocol.registration_types import AdoptSecret, CathedralChosen, StoreRemembrance
 from chancel.protocol.whereabouts import Whereabouts
 from chancel.sim.heresy_meeting import HeresyMeeting
@@ -76,6 +80,30 @@ class TestAmbries:
 
 
 class TestCathedralsThatWereToldOf:
+    def test_one_that_echoes_what_it_hears_does_not_answer(self) -> None:
+        """What we say is sealed under the key of what we are told: an echo service, or a router
+        that sends our own datagrams back, would be a cathedral for good."""
+        echo = Cathedral(SECOND)
+        echo.dead = True
+        first = Cathedral(FIRST, [FIRST, SECOND])
+        world = World(first, echo, configured=[FIRST], client=remembering())
+        world.run(20.0)
+        first.dead = True
+        while world.registration.cathedral != SECOND:
+            world.run(1.0)
+        world.told(CathedralAnswers)
+        echoed = 0
+        for _ in range(60):
+            world.registration.wake(world.now, world.wall)
+            for datagram, to in world.registration.datagrams():
+                world.registration.receive(datagram, to, world.now, world.wall)
+                echoed += to == SECOND
+            world.now += 1.0
+        assert echoed >= 3
+        assert world.registration.drops[Drop.OFFER_ALREADY_DONE] >= 3
+        assert world.told(CathedralAnswers) == []
+        assert FIRST in {each.address for each in world.took(CathedralChosen)}
+
     def test_one_is_trusted_once_it_has_answered(self) -> None:
         first = Cathedral(FIRST, [FIRST, SECOND])
         second = Cathedral(SECOND)

@@ -46,7 +46,7 @@ class Parish:
         self.keks = {device: secrets.token_bytes(32) for device in devices}
         self.generation = 0
         self._shroud = shroud
-        self._bundle: Bundle | None = None
+        self.bundle: Bundle | None = None
         self._cathedral: Cathedral | None = None
 
     def secret(self, flock: FlockId, identity: CathedralId) -> Secret:
@@ -90,10 +90,14 @@ class Parish:
                 wrapped = Wrapping(SUITE, header, flocks).wrap(derived, name, secret)
             encode_entry_into(data, index, FLOCK, name, wrapped)
             places[name] = index
-        self._bundle = Bundle(header, bytes(data), {FLOCK: places})
+        self.serve(Bundle(header, bytes(data), {FLOCK: places}))
+        return shared[frozenset(pairs[0])]
+
+    def serve(self, bundle: Bundle) -> None:
+        """Serve these secrets, new or old."""
+        self.bundle = bundle
         if self._cathedral is not None:
             self._cathedral.reconfigure(self._settings(), 0.0)
-        return shared[frozenset(pairs[0])]
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
@@ -126,7 +130,7 @@ class Parish:
 
     def _settings(self) -> Settings:
         allows = tuple(Allow(CathedralId(device), device, 0) for device in self.devices)
-        return Settings({FLOCK: FlockSettings(FLOCK, allows, self._bundle)})
+        return Settings({FLOCK: FlockSettings(FLOCK, allows, self.bundle)})
 
 
 def tunnel_of(parish: Parish, side: int, secret: Any = None, **changes: Any) -> Tunnel:

@@ -18,7 +18,9 @@ from chancel.tunnel import Cathedrals, Tunnel
 from chancel.tunnel.cathedrals import settings_of
 from chancel.tunnel.files import replace_file
 from chancel.tunnel.names import RETRY_S, Names
+from chancel.vault.ambries import beside
 from chancel.vault.files import load_secret
+from chancel.wire.drop import Drop
 from chancel.wire.remembrance import RemembranceBody
 from chancel.wire.types import Address
 from tests.tunnel.pair import LEFT, RIGHT, SECRET, Diary, both_ready, run_jumping, why_not
@@ -101,12 +103,44 @@ def test_a_secret_in_a_file_is_replaced_there(tmp_path: Path) -> None:
                         await asyncio.sleep(0.1)
         assert load_secret(path).equals(new)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert list(tmp_path.iterdir()) == [path]
+        assert sorted(tmp_path.iterdir()) == [path, beside(path)]
 
     path = tmp_path / "home.key"
     path.write_bytes(SECRET)
     path.chmod(0o600)
     run_jumping(main())
+
+
+def test_an_ambry_that_was_replaced_is_not_taken_by_the_next_tunnel(tmp_path: Path) -> None:
+    async def main() -> None:
+        parish = Parish(MemoryNetwork())
+        path, kek = tmp_path / "home.key", parish.keks[DEVICES[0]]
+        parish.roll()
+        old = parish.bundle
+        assert old is not None
+        async with parish.served():
+            for _ in range(2):
+                async with tunnel_of(parish, 0, path, kek=kek) as left, asyncio.timeout(UP_S):
+                    while view(left).generation != parish.generation:
+                        await asyncio.sleep(0.1)
+                parish.roll()
+            parish.serve(old)
+            async with tunnel_of(parish, 0, path, kek=kek) as left, asyncio.timeout(UP_S):
+                while not left.drops[Drop.AMBRY_REPEATED]:
+                    await asyncio.sleep(0.1)
+                assert view(left).generation == 0
+
+    run_jumping(main())
+
+
+def test_which_ambries_there_were_is_not_believed_of_what_others_can_change(tmp_path: Path) -> None:
+    path = tmp_path / "home.key"
+    beside(path).touch(0o620)
+    beside(path).chmod(0o620)
+    parish = Parish(MemoryNetwork())
+    with pytest.raises(VaultError, match="others have rights to it"):
+        tunnel_of(parish, 0, path, kek=bytes(32))
+    tunnel_of(parish, 1, path)
 
 
 def test_a_secret_that_can_not_be_kept_is_not_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from chancel.cli.ambry_view import Inspection, date, rolled_lines, rolled_object
+from chancel.cli.ambry_view import Inspection, beware, date, rolled_lines, rolled_object
 from chancel.cli.progress import Bar
 from chancel.crypto.kdf import without_domains
 from chancel.crypto.system import SystemSuite
@@ -27,7 +27,7 @@ from chancel.tools.ambry.folder import Folder, device_name, flock_name, held
 from chancel.tools.ambry.reading import Bundle, read
 from chancel.tools.ambry.roll import Plan, require_sound
 from chancel.tools.ambry.roll import roll as roll_keys
-from chancel.wire.ambry import DEVICES, MAX_DAYS
+from chancel.wire.ambry import DEVICES, MAX_DAYS, Header
 from chancel.wire.types import FlockId, Flocks
 
 DEFAULT_DAYS = 30
@@ -89,7 +89,7 @@ def bundle(
     suite = SystemSuite()
     with _at_work() as bar, held(HERE, flocks, to_change=False):
         ends = load_ends(HERE, flocks, suite)
-        header = new_header(suite, time.time(), days)
+        header, before = new_header(suite, time.time(), days), _before(place)
         data = make(ends, header, suite, lambda *done: bar("wrapping secrets", *done))
         with staged(place, data, keep_mode=True) as file:
             file.replace()
@@ -97,6 +97,8 @@ def bundle(
         f"{place}: generated {ends.shape.pairs} tunnels, generation 0x{header.generation:x}",
         err=True,
     )
+    for line in beware(header, before, time.time()):
+        typer.echo(line, err=True)
 
 
 def export(source: Source, destination: Destination) -> None:
@@ -175,15 +177,16 @@ def inspect(
     suite, looked = SystemSuite(), read(file)
     with _at_work() as bar:
         ends = _known(keys_, looked.flocks, suite)
-        findings = renewed = None
+        findings = renewed = before = None
         if ends is not None:
             findings = check(looked, ends, suite, lambda *done: bar("opening entries", *done))
             if since is not None:
-                late = refused(_same_flocks(since, looked, file), ends, suite)
+                old = _same_flocks(since, looked, file)
+                before, late = old.header, refused(old, ends, suite)
                 renewed = sorted(set(late) & set(findings.opens))
         elif since is not None:
             raise VaultError(f"--since: {keys_}: no keys of these flocks here: name their folder")
-    shown = Inspection(file, looked, time.time(), findings, renewed)
+    shown = Inspection(file, looked, time.time(), findings, renewed, before)
     if as_json:
         typer.echo(json.dumps(shown.as_object(), indent=2))
     else:
@@ -294,6 +297,14 @@ def _known(root: Path, flocks: Flocks, suite: SystemSuite) -> Ends | None:
         for folder, other in ((Folder(root, own), peer), (Folder(root, peer), own))
     ]
     return Ends(flocks, (here[0], here[1])) if any(here) else None
+
+
+def _before(place: Path) -> Header | None:
+    """Of the bundle that is to be replaced; whatever else is there counts for nothing."""
+    try:
+        return read(place).header
+    except (OSError, VaultError):
+        return None
 
 
 def _same_flocks(path: Path, bundle: Bundle, name: Path) -> Bundle:

@@ -13,7 +13,7 @@ from chancel.tools.ambry.check import Device, Findings
 from chancel.tools.ambry.folder import flock_name
 from chancel.tools.ambry.reading import Bundle
 from chancel.tools.ambry.roll import Plan, Rolled
-from chancel.wire.ambry import DAY_S, Header
+from chancel.wire.ambry import DAY_S, Header, expiry
 
 _WIDTH = 12
 
@@ -28,6 +28,8 @@ class Inspection:
     findings: Findings | None
     renewed: Sequence[Device] | None
     """Devices whose key was renewed since another bundle, ``None`` if there is none to compare."""
+    since: Header | None = None
+    """Of that other bundle."""
 
     @property
     def expired(self) -> bool:
@@ -41,6 +43,7 @@ class Inspection:
         yield f"{self.path}: {self.bundle.shape.pairs} tunnels of flock {flocks}"
         yield _row("generation", f"0x{header.generation:x}")
         yield _row("expires", f"{date(header)}, {_left(header, self.now)}")
+        yield from beware(header, self.since, self.now)
         if self.findings is None:
             yield _row("opens for", "unknown: no keys of its flocks here (expected with --keys)")
             return
@@ -87,6 +90,7 @@ def rolled_lines(plan: Plan, rolled: Rolled, now: float) -> Iterator[str]:
     )
     if rolled.before is not None:
         yield _row("replaces", f"generation 0x{rolled.before.generation:x}")
+    yield from beware(rolled.header, rolled.before, now)
     if rolled.renewed:
         yield _row("renewed", names(rolled.renewed))
     if rolled.cut_off:
@@ -106,12 +110,25 @@ def rolled_object(plan: Plan, rolled: Rolled, now: float) -> dict[str, Any]:
         "replaces": before,
         "renewed": _objects(rolled.renewed),
         "cut_off": _objects(rolled.cut_off),
+        "expires_sooner": bool(rolled.header and any(beware(rolled.header, rolled.before, now))),
     }
 
 
 def date(header: Header) -> str:
     """When a bundle expires."""
     return f"{datetime.fromtimestamp(header.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def beware(header: Header, before: Header | None, now: float) -> Iterator[str]:
+    """A line, if the bundle expires before the one it replaces: devices would take that one back
+    from a cathedral that serves it again, as if it were the newer one.
+    """
+    if before is not None and header.expires < before.expires and now <= before.expires_at:
+        yield _row(
+            "beware",
+            "it expires before the one it replaces, which a bad cathedral could bring back until"
+            f" {date(before)}: give it {before.expires - expiry(now, 0)} days",
+        )
 
 
 def names(devices: Sequence[Device]) -> str:

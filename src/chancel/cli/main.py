@@ -39,6 +39,8 @@ class Entry(NamedTuple):
     example: str | None = None
     runs_another: bool = False
     """Options end at the first other word: what follows are those of another program."""
+    beside: tuple[str, ...] = ()
+    """What a command can do besides, ``MODULE:FUNCTION`` by the word that comes first of all."""
 
 
 COMMANDS = {
@@ -81,14 +83,19 @@ COMMANDS = {
     "vicar": Entry(
         "Make and read encrypted bundles for devices.", "chancel.cli.vicar_command", ("vicar",)
     ),
-    "lab": Entry("Two hosts joined by a bad wire; no root.", "chancel.lab.command", ("lab",)),
+    "lab": Entry(
+        "Two hosts joined by a bad wire; no root.",
+        "chancel",
+        ("lab.command:lab",),
+        beside=("demo.scenario_command:run_", "demo.nat_lab_command:nat_matrix"),
+    ),
     "sim": Entry(
         "Simulate tunnels with faults.",
         "chancel.sim",
         (
             *("command:pair", "command:ordeal", "command:suite"),
             *("nat_command:nat_matrix", "heresy_command:heresy"),
-            *("network_command:network", "scenario_command:run_"),
+            *("network_command:network", "network_command:long", "scenario_command:run_"),
         ),
         example="chancel sim pair --seed 7 --hours 24 --loss 0.05 --restarts",
     ),
@@ -111,11 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if COMPLETE in os.environ:
         return _complete()
-    chosen = next((word for word in words if not word.startswith("-")), None)
+    chosen, following = _chosen(words)
     if chosen in LATER:
         return _fail(f"{chosen} comes with a later release", USAGE)
     try:
-        command = typer.main.get_command(_program(chosen))
+        command = typer.main.get_command(_program(chosen, following))
         status = command.main(words, prog_name="chancel", standalone_mode=False)
         sys.stdout.flush()
     except TyperException as error:
@@ -127,15 +134,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _chosen(words: Sequence[str]) -> tuple[str | None, str | None]:
+    """The command, and the word that comes right after it."""
+    for index, word in enumerate(words):
+        if not word.startswith("-"):
+            return word, next(iter(words[index + 1 :]), None)
+    return None, None
+
+
 def _complete() -> int:
     """Answer a shell that completes a line: print what its last word may become."""
     from typer.completion import completion_init  # type: ignore[attr-defined]
 
     typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
-    chosen = next((word for word in typed.split()[1:] if not word.startswith("-")), None)
     completion_init()
     try:
-        typer.main.get_command(_program(chosen)).main([], prog_name="chancel")
+        typer.main.get_command(_program(*_chosen(typed.split()[1:]))).main([], prog_name="chancel")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else FAILED
     return FAILED
@@ -156,7 +170,7 @@ def _explain(error: BaseException) -> int:
     return _fail(console.explain(error), FAILED)
 
 
-def _program(chosen: str | None) -> typer.Typer:
+def _program(chosen: str | None, following: str | None) -> typer.Typer:
     program = typer.Typer(
         name="chancel",
         rich_markup_mode=None,
@@ -169,17 +183,14 @@ def _program(chosen: str | None) -> typer.Typer:
         if name != chosen:
             program.command(name, help=entry.summary)(_stand_in)
             continue
-        functions = _functions(entry)
-        if entry.example is None:
+        beside = [each for each in entry.beside if _word(each) == following]
+        functions = [_function(entry.module, each) for each in beside or entry.functions]
+        if entry.example is None and not beside:
             settings = {"allow_interspersed_args": not entry.runs_another}
             program.command(name, context_settings=settings)(functions[0])
         else:
             program.add_typer(_group(entry, functions), name=name)
     return program
-
-
-def _functions(entry: Entry) -> list[Callable[..., Any]]:
-    return [_function(entry.module, name) for name in entry.functions]
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:
@@ -196,8 +207,13 @@ def _group(entry: Entry, functions: list[Callable[..., Any]]) -> typer.Typer:
     )
     group.callback()(_stand_in)
     for function in functions:
-        group.command(function.__name__.strip("_").replace("_", "-"))(function)
+        group.command(_word(function.__name__))(function)
     return group
+
+
+def _word(function: str) -> str:
+    """What is typed for a function."""
+    return function.rpartition(":")[2].strip("_").replace("_", "-")
 
 
 def _stand_in() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,8 @@ IDENTITY_BYTES: Final = 16
 TRAFFIC_LABEL: Final = b"SANCTUM.TRAFFIC.KDF"
 
 _DOMAIN_BITS = 0xFF
+_FLOCKS = struct.Struct("!BQBQ")
+"""Two of them, each behind its length."""
 
 
 class Purpose(enum.Enum):
@@ -131,10 +134,11 @@ def shroud_identity(suite: Suite, base_identity: Buffer, seed_id: Buffer) -> byt
 
 
 def _sorted_flocks(flocks: Flocks) -> bytes:
-    return b"".join(_prefixed(8, flock.to_bytes(8, "big")) for flock in sorted(flocks))
+    own, peer = flocks
+    return _FLOCKS.pack(8, own, 8, peer) if own < peer else _FLOCKS.pack(8, peer, 8, own)
 
 
 def _prefixed(size: int, value: Buffer) -> bytes:
     if len(value) != size:
         raise LocalProtocolError(f"an input of key derivation has {len(value)} bytes, not {size}")
-    return b"".join((bytes((size,)), value))
+    return bytes((size,)) + value

@@ -120,3 +120,11 @@ class Suite(Protocol):
     def keyed_kmac256(self, key: Buffer, custom: bytes) -> KeyedKmac256:
         """The same for many inputs under one key, which is taken in once."""
         ...
+
+    def sign(self, seed: Buffer, message: Buffer) -> bytes:
+        """The 64-byte Ed25519 signature (RFC 8032) under a private seed of 32 bytes."""
+        ...
+
+    def verify_untrusted(self, public: bytes, message: Buffer, signature: Buffer) -> bool:
+        """Whether ``signature`` is ``public``'s on ``message``; ``False`` for a malformed key."""
+        ...

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import (
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from chancel.crypto import kmac, kmac_keyed
+from chancel.crypto import ed25519, kmac, kmac_keyed
 from chancel.crypto.suite import (
     KEM_CIPHERTEXT_BYTES,
     KEY_BYTES,
@@ -108,3 +108,9 @@ class SystemSuite:
 
     def keyed_kmac256(self, key: Buffer, custom: bytes) -> KeyedKmac256:
         return kmac_keyed.keyed(key, custom)
+
+    def sign(self, seed: Buffer, message: Buffer) -> bytes:
+        return ed25519.sign(seed, message)
+
+    def verify_untrusted(self, public: bytes, message: Buffer, signature: Buffer) -> bool:
+        return ed25519.verify_untrusted(public, message, signature)

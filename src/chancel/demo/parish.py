@@ -67,6 +67,7 @@ class Plan:
     ``mbit``: the limit of what cathedrals relay to each device, 0 for none. ``abroad``: the right
     device belongs to another flock. ``model``: of all wires. ``kernel``: the wires to the only
     cathedral are the kernel's own; there is no other network, no NAT and no model.
+    ``extra``: further lines of the cathedrals' files, for those whose program knows them.
     """
 
     cathedrals: int = 1
@@ -84,6 +85,7 @@ class Plan:
     mbit: int = 0
     model: LinkModel | None = None
     kernel: bool = False
+    extra: tuple[str, ...] = ()
 
     def place(self, number: int) -> Place:
         """Where a device is."""
@@ -269,6 +271,7 @@ class Parish:
             f"cathedral_mtu {mtu}",
             f"cathedral_nat_port {NAT_PORT}",
             f"cathedral_p2p_sync {_yes(plan.p2p_sync)}",
+            *plan.extra,
         )
 
     def _configure_device(self, seat: Device, other: Device) -> None:

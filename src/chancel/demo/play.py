@@ -57,6 +57,8 @@ DATAGRAMS = 2 * round(WINDOW * TALK_INTERVAL_S / PING_INTERVAL_S)
 """Requests and replies of a window."""
 MOST = 0.8
 """Of the datagrams of a window: few enough for one that began a little later."""
+MOST_A_WAY = round(MOST * DATAGRAMS / 2)
+"""Each way: what is sent straight to the peer, and nothing comes back, went nowhere."""
 
 T = TypeVar("T")
 
@@ -88,19 +90,17 @@ class Watch:
 
     def direct_since(self, moment: float) -> float | None:
         """Since when, after ``moment``, nearly all goes to the peer and comes from it."""
-        return self._since(moment, lambda window: self._direct(window) >= MOST * DATAGRAMS)
+        return self._since(moment, lambda window: goes_to(self._peer, window))
 
     def relayed_since(self, moment: float) -> float | None:
         """Since when, after ``moment``, nearly all goes by a cathedral and nothing directly."""
 
         def relayed(window: Sequence[Talk]) -> bool:
-            passed = sum(_packets(each, remote) for each in window for remote in self._cathedrals)
-            return passed >= MOST * DATAGRAMS and self._direct(window) == 0
+            ways = [_packets(each, remote) for each in window for remote in self._cathedrals]
+            directly = [_packets(each, self._peer) for each in window]
+            return sum(map(sum, ways)) >= MOST * DATAGRAMS and not any(map(any, directly))
 
         return self._since(moment, relayed)
-
-    def _direct(self, window: Sequence[Talk]) -> int:
-        return sum(_packets(each, self._peer) for each in window)
 
     def _since(self, moment: float, holds: Callable[[Sequence[Talk]], bool]) -> float | None:
         talks = [each for each in self.talks[:] if each["at"] >= moment + TALK_INTERVAL_S]
@@ -123,9 +123,17 @@ class Watch:
         self.echoes.append((echo["sent_at"], echo["rtt_s"]))
 
 
-def _packets(talk: Talk, remote: str) -> int:
+def goes_to(peer: str, window: Sequence[Talk]) -> bool:
+    """Whether nearly all of a window's pings and answers go straight to the peer, and come so."""
+    passed = [_packets(each, peer) for each in window]
+    came, went = sum(came for came, _ in passed), sum(went for _, went in passed)
+    return min(came, went) >= MOST_A_WAY
+
+
+def _packets(talk: Talk, remote: str) -> tuple[int, int]:
+    """In, and out."""
     count = talk["remotes"].get(remote)
-    return 0 if count is None else count["packets_in"] + count["packets_out"]
+    return (0, 0) if count is None else (count["packets_in"], count["packets_out"])
 
 
 class Play:

@@ -1,8 +1,6 @@
 """Runs a scenario file with real daemons on kernels of their own: the same file that
 ``chancel sim run`` plays in virtual time, and the same words for what happened.
 
-    python -m chancel.demo.scenario_lab FILE.toml
-
 What happened at ends of ours is told by the daemons' traces. The reference tells nothing; of a
 tunnel with one end of it pings show whether it is up, and our end where its packets go.
 """
@@ -13,11 +11,10 @@ import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -52,7 +49,6 @@ from chancel.sim.scenario_file import (
     Sleep,
     Standing,
     Start,
-    load,
 )
 from chancel.wire.types import Address, Spi
 
@@ -67,10 +63,11 @@ PATIENCE_S: Final = 1.0
 class ScenarioLab:
     """One run, from ``with`` to the block's end. ``lines`` is what happened so far."""
 
-    def __init__(self, folder: Path, scenario: ScenarioFile) -> None:
+    def __init__(self, folder: Path, scenario: ScenarioFile, tell: Callable[[Line], None]) -> None:
         self.lines: list[Line] = []
         self.problems: list[str] = []
         self._scenario = scenario
+        self._told = tell
         self._lab = Lab()
         try:
             self.seats = Seats(self._lab, folder, scenario, programs())
@@ -233,8 +230,10 @@ class ScenarioLab:
             self._note(end, word, at)
 
     def _note(self, end: tuple[str, str], word: Word, at: float) -> None:
+        line = Line(at - self._started_at, *end, word)
         with self._lock:
-            self.lines.append(Line(at - self._started_at, *end, word))
+            self.lines.append(line)
+        self._told(line)
 
     def _look(self, expected: Expectation) -> None:
         """Judge a tunnel, now or a little later."""
@@ -316,24 +315,14 @@ def programs() -> dict[str, Program]:
     return found
 
 
-def run(scenario: ScenarioFile) -> tuple[tuple[Line, ...], tuple[str, ...]]:
-    """Run a scenario to its end: what happened, and what should have been otherwise."""
+def run(
+    scenario: ScenarioFile, tell: Callable[[Line], None] = lambda _: None
+) -> tuple[tuple[Line, ...], tuple[str, ...]]:
+    """Run a scenario to its end: what happened, and what should have been otherwise. Each line is
+    told when it happens, by any thread."""
     with tempfile.TemporaryDirectory(prefix="chancel-scenario-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        with ScenarioLab(folder, scenario) as lab:
+        with ScenarioLab(folder, scenario, tell) as lab:
             lab.run()
         return tuple(sorted(lab.lines)), tuple(lab.problems)
-
-
-def main(arguments: list[str]) -> int:
-    """Run one file; the exit status is 1 if something should have been otherwise."""
-    (file,) = arguments
-    lines, problems = run(load(Path(file)))
-    for each in (*lines, *problems):
-        print(each)
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -70,6 +70,11 @@ def lab(
     """Open a shell (or run PROGRAM) in host a of two hosts joined by a wire. No root needed.
 
     \b
+    There is more, each with a --help of its own:
+      chancel lab run FILE.toml     a scenario with real daemons (docs/scenarios.md)
+      chancel lab nat-matrix        two devices behind every pair of NATs (docs/nat.md)
+
+    \b
     Examples:
       chancel lab --latency 20ms --loss 1%
       chancel lab --nat symmetric --peer "chancel run -c b.conf" -- chancel run -c a.conf

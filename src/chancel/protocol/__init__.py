@@ -11,7 +11,8 @@ of ``messages`` and tell what happened in those of ``events``. ``session`` joins
 calls; the daemon does so across processes.
 
 ``registration`` is an end's conversation with its cathedrals, of which ``choice`` says which is the
-current one; ``whereabouts`` takes the place of ``path`` then. The other side, the brain of a
+current one; ``whereabouts`` takes the place of ``path`` then. ``liturgy`` asks one who else is
+there; what the two share is in ``asker`` and ``client``. The other side, the brain of a
 cathedral, is the package ``cathedral``.
 
 ``cathedral_offers`` signs, seals and opens what goes to, from and between cathedrals, ``ambry``

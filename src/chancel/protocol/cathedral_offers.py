@@ -95,7 +95,7 @@ def seal_request(
         raise LocalProtocolError(f"a COSK has {COSK_BYTES} bytes, not {len(cosk)}")
     shown = Flocks(flocks.own, FlockId(0)) if isinstance(body, LiturgyBody) else flocks
     data = encode_data(timestamp, body)
-    signature = ed25519.sign(cosk[: ed25519.SEED_BYTES], data)
+    signature = suite.sign(cosk[: ed25519.SEED_BYTES], data)
     header = OfferHeader(Spi(identity), shown, suite.random(SEED_BYTES))
     return seal_offer(suite, OfferKind.CATHEDRAL, base, header, data + signature, layout)
 
@@ -118,7 +118,7 @@ def open_request_untrusted(
     plaintext = open_offer_untrusted(suite, OfferKind.CATHEDRAL, base, header, datagram, layout)
     request = _decode_untrusted(header, plaintext, REQUESTS)
     _refuse_late(request.timestamp, wall)
-    _refuse_unsigned(public, plaintext)
+    _refuse_unsigned(suite, public, plaintext)
     return request
 
 
@@ -194,7 +194,7 @@ def open_federated_untrusted(
     offer = _decode_untrusted(header, plaintext, FEDERATED)
     _refuse_late(offer.timestamp, wall)
     if not isinstance(offer.body, PeerInfoBody):
-        _refuse_unsigned(public, plaintext)
+        _refuse_unsigned(suite, public, plaintext)
     return offer
 
 
@@ -210,7 +210,7 @@ def _refuse_late(timestamp: int, wall: float) -> None:
         raise RemoteProtocolError(Drop.OFFER_TIME)
 
 
-def _refuse_unsigned(public: bytes, plaintext: bytes) -> None:
+def _refuse_unsigned(suite: Suite, public: bytes, plaintext: bytes) -> None:
     data, signature = plaintext[:DATA_BYTES], plaintext[DATA_BYTES:]
-    if not ed25519.verify_untrusted(public, data, signature):
+    if not suite.verify_untrusted(public, data, signature):
         raise RemoteProtocolError(Drop.OFFER_SIGNATURE)

@@ -14,6 +14,7 @@ than the one we use, so the sender's slot counts as the current one's place in t
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -28,6 +29,9 @@ and whoever answers for a name decides how many."""
 MAX_DOUBTFUL: Final = 3
 """So many in a row are tried of which nobody has ever heard."""
 
+_JUDGED: Final = 256
+"""Hosts that are judged once: a cathedral tells of the same ones again and again."""
+
 MAX_HEARD: Final = SLOTS
 """Cathedrals that are remembered to have answered: as many as a message can name."""
 
@@ -40,6 +44,7 @@ class Choice:
         self._configured: tuple[Address, ...] = ()
         self._table: list[Address] = []
         self._told = 0
+        self._ring: list[Address] = []
         self._heard: dict[Address, None] = {}
         self._place: Address | None = None
         self._trusted_place: Address | None = None
@@ -52,7 +57,7 @@ class Choice:
     @property
     def count(self) -> int:
         """How many are known."""
-        return len(self._ring())
+        return len(self._ring)
 
     @property
     def configured(self) -> tuple[Address, ...]:
@@ -61,8 +66,9 @@ class Choice:
 
     def configure(self, cathedrals: Iterable[Address]) -> tuple[Address, ...]:
         """Replace those of the configuration; returns the ones that were not known before."""
-        known = {*self._ring(), self.current}
+        known = {*self._ring, self.current}
         self._configured = tuple(dict.fromkeys(cathedrals))[:MAX_CONFIGURED]
+        self._join()
         return tuple([each for each in self._configured if each not in known])
 
     def recall(self, cathedrals: Sequence[Address]) -> None:
@@ -117,7 +123,7 @@ class Choice:
             trusted = list(dict.fromkeys([*self._configured, *self._heard]))
             for each in _after(self._trusted_place, trusted):
                 return each
-        for each in _after(self._place, self._ring()):
+        for each in _after(self._place, self._ring):
             if each not in (self.current, self._place):
                 return each
         return None
@@ -133,7 +139,7 @@ class Choice:
                 del self._left[next(iter(self._left))]
             self._left[self.current] = None
         trusted = [*self._configured, *self._heard]
-        ring = _after(self._place, self._ring())
+        ring = _after(self._place, self._ring)
         order = {each: number for number, each in enumerate(self._left)}
         others = [each for each in dict.fromkeys([*trusted, *ring]) if each != self.current]
         return min(others, key=lambda each: order.get(each, -1), default=None)
@@ -142,10 +148,11 @@ class Choice:
         self._table[: len(cathedrals)] = cathedrals
         del self._table[SLOTS:]
         self._told = len(cathedrals)
+        self._join()
 
-    def _ring(self) -> list[Address]:
+    def _join(self) -> None:
         told, older = self._table[: self._told], self._table[self._told :]
-        return list(dict.fromkeys([*told, *self._configured, *older]))
+        self._ring = list(dict.fromkeys([*told, *self._configured, *older]))
 
 
 def _after(place: Address | None, ring: list[Address]) -> list[Address]:
@@ -156,5 +163,10 @@ def _after(place: Address | None, ring: list[Address]) -> list[Address]:
 
 def is_a_host(address: Address) -> bool:
     """Whether it can be the address of one machine: no broadcast, and none of a group of many."""
-    host = ipaddress.ip_address(address.host)
+    return _is_a_host(address.host)
+
+
+@functools.lru_cache(maxsize=_JUDGED)
+def _is_a_host(name: str) -> bool:
+    host = ipaddress.ip_address(name)
     return not (host.is_multicast or host.is_unspecified or host.is_reserved)

@@ -248,6 +248,10 @@ class Client:
                     *(self._suite, key, us.flocks, us.identity, int(wall), body, signing, layout)
                 )
                 self.datagrams.append((offer, to))
+                if self._behaviour.refuse_repeated_offers:
+                    # Whoever reflects it (an echo service, our own router) is no cathedral: what
+                    # cathedrals say is under the same key.
+                    self._admission.taken(offer, int(wall), wall)
 
     def _choose(self, cathedral: Address, now: float) -> None:
         self.silence.begin(now, restarted=self.choice.current is None)

@@ -11,10 +11,9 @@ magic that marks an offer; the rest of a datagram is random to look at anyway.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from chancel.crypto.kdf_legacy import encapsulation_masks
 from chancel.crypto.suite import Suite
@@ -22,6 +21,9 @@ from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import LEGACY
 from chancel.wire.types import Buffer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 HEADER_BYTES: Final = 32
 """By how much every datagram grows."""

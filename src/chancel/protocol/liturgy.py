@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from chancel.crypto.suite import Suite
 from chancel.errors import LocalProtocolError, RemoteProtocolError
+from chancel.protocol.asker import Asker
 from chancel.protocol.behaviour import CHANCEL, Behaviour
-from chancel.protocol.client import Client
-from chancel.protocol.events import MAX_EVENTS
-from chancel.protocol.registration_events import RegistrationEvent
 from chancel.protocol.registration_pace import INFO_INTERVAL_S, INFO_SPACING_S
 from chancel.protocol.registration_types import CathedralChosen, Registrant, StoreRemembrance
 from chancel.wire.cathedral import CATHEDRAL, Answer
@@ -57,7 +54,7 @@ class MemberLeft:
 LiturgyCommand = MemberCame | MemberLeft | CathedralChosen | StoreRemembrance
 
 
-class Liturgy:
+class Liturgy(Asker[LiturgyCommand]):
     """One device's part in a liturgy.
 
     Feed it the datagrams of a cathedral's kind (:meth:`receive`); call :meth:`wake` when
@@ -89,28 +86,20 @@ class Liturgy:
                 "a member of a liturgy has its device in the high byte of its tunnel, 0 in the"
                 " low one, and a group of 16 bits"
             )
-        self.drops: Counter[Drop] = Counter()
+        super().__init__(suite, registrant, now, wall, behaviour)
         self._device = registrant.tunnel >> _DEVICE_SHIFT
         self._group = group
         self._hidden = hidden
         self._wanted = None if wanted is None else _wanted(wanted)
         self._members: frozenset[int] = frozenset()
         self._answered_at: float | None = None
-        self._events: deque[RegistrationEvent] = deque(maxlen=MAX_EVENTS)
-        self._commands: list[LiturgyCommand] = []
         self._asked_at = -math.inf
         self._ask_at = now
         self._awaiting = False
-        self._client = Client(suite, registrant, self._events, self._choose, now, wall, behaviour)
         self._client.resolved(cathedrals, now)
 
     def __repr__(self) -> str:
         return f"<Liturgy of {len(self._members)} at {self._client!r}>"
-
-    @property
-    def cathedral(self) -> Address | None:
-        """The current cathedral; ``None`` until an address is known."""
-        return self._client.choice.current
 
     @property
     def members(self) -> frozenset[int]:
@@ -121,11 +110,6 @@ class Liturgy:
     def answered_at(self) -> float | None:
         """When the last answer came, whoever it named; ``None`` before the first."""
         return self._answered_at
-
-    @property
-    def clock_skew_s(self) -> float | None:
-        """The cathedral's wall clock minus ours; positive means that ours is behind."""
-        return self._client.clock_skew_s
 
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         """Take one untrusted, unmasked datagram of a cathedral's kind; what is wrong is counted."""
@@ -148,41 +132,12 @@ class Liturgy:
         """Our own address may have changed, or we may have slept."""
         self._ask_at = min(self._ask_at, now)
 
-    def resolved(self, cathedrals: Sequence[Address], now: float) -> None:
-        """As :meth:`Client.resolved`."""
-        self._client.resolved(cathedrals, now)
-
-    def remembered(self, cathedrals: Sequence[Address], now: float) -> None:
-        """As :meth:`Client.remembered`."""
-        self._client.remembered(cathedrals, now)
-
-    def wake_at(self) -> float | None:
-        """When :meth:`wake` is next due: the past means at once, ``None`` never."""
-        at = self._client.choice_at()
-        if self.cathedral is not None:
-            at = min(at, self._turn_at())
-        return None if at == math.inf else at
-
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
         if self._client.wake(now, wall):
             self.network_changed(now)
-        if self.cathedral is not None and now >= self._turn_at():
+        if self.cathedral is not None and now >= self._due_at():
             self._ask(self.cathedral, now, wall)
-
-    def datagrams(self) -> list[tuple[bytes, Address]]:
-        """Drain the bare offers to send, and where each goes."""
-        datagrams, self._client.datagrams = self._client.datagrams, []
-        return datagrams
-
-    def commands(self) -> list[LiturgyCommand]:
-        """Drain the commands, in order."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def next_event(self) -> RegistrationEvent | None:
-        """The oldest event not yet taken, or ``None``."""
-        return self._events.popleft() if self._events else None
 
     def _take_untrusted(self, body: Answer, now: float) -> None:
         match body:
@@ -209,7 +164,7 @@ class Liturgy:
         self._commands += [MemberLeft(each, now) for each in left]
         self._members = self._members.union(came).difference(left)
 
-    def _turn_at(self) -> float:
+    def _due_at(self) -> float:
         """When the next question is due. A cathedral answers one in three seconds."""
         soonest = self._asked_at + INFO_SPACING_S
         return soonest if self._client.hurries else max(self._ask_at, soonest)

@@ -74,6 +74,7 @@ class Membership:
         )
         if settings.remembered:
             self.registration.remembered(settings.remembered, now)
+        self.registration.recall_ambries(settings.ambries)
         self._settings = settings
         self._secret = secret
         self._exchange = exchange
@@ -150,12 +151,14 @@ class Membership:
         )
 
     def _adopt(self, command: AdoptSecret, now: float) -> bool:
-        if self._settings.keep_secret is not None:
-            try:
+        try:
+            if self._settings.keep_ambries is not None:
+                self._settings.keep_ambries(command.history)
+            if self._settings.keep_secret is not None:
                 self._settings.keep_secret(command.secret)
-            except VaultError as error:
-                self.registration.not_adopted(str(error), now)
-                return False
+        except VaultError as error:
+            self.registration.not_adopted(str(error), now)
+            return False
         self._secret.adopt(command.secret)
         self.registration.adopted(command.generation, now)
         self._exchange.secret_replaced(now)

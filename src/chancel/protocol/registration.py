@@ -14,17 +14,13 @@ put on by whoever sends.
 
 from __future__ import annotations
 
-import math
-from collections import Counter, deque
 from collections.abc import Sequence
 
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.asker import Asker
 from chancel.protocol.behaviour import CHANCEL, Behaviour
-from chancel.protocol.client import Client
-from chancel.protocol.events import MAX_EVENTS
 from chancel.protocol.registration_ambry import Ambries
-from chancel.protocol.registration_events import RegistrationEvent
 from chancel.protocol.registration_pace import Pace, Spis
 from chancel.protocol.registration_types import (
     CathedralChosen,
@@ -32,6 +28,7 @@ from chancel.protocol.registration_types import (
     Registrant,
     RegistrationCommand,
 )
+from chancel.vault.ambries import AmbryHistory
 from chancel.wire.ambry_offer import AmbryBody
 from chancel.wire.cathedral import CATHEDRAL, NAT, Answer
 from chancel.wire.drop import Drop
@@ -41,7 +38,7 @@ from chancel.wire.remembrance import RemembranceBody
 from chancel.wire.types import Address, Buffer, InstanceId, Spi
 
 
-class Registration:
+class Registration(Asker[RegistrationCommand]):
     """Registers one tunnel at one cathedral at a time.
 
     Feed it the datagrams of a cathedral's kind (:meth:`receive`) and what it must tell
@@ -63,12 +60,9 @@ class Registration:
         behaviour: Behaviour = CHANCEL,
     ) -> None:
         """``cathedrals`` may be empty until their names are resolved."""
-        self.drops: Counter[Drop] = Counter()
+        super().__init__(suite, registrant, now, wall, behaviour)
         self._registrant = registrant
         self._proves_paths = behaviour.proves_paths and registrant.nat_port != 0
-        self._events: deque[RegistrationEvent] = deque(maxlen=MAX_EVENTS)
-        self._commands: list[RegistrationCommand] = []
-        self._client = Client(suite, registrant, self._events, self._choose, now, wall, behaviour)
         self._ambries = Ambries(suite, registrant, self._client.keys, self._events)
         self._client.silence.awaited = registrant.kek is not None
         self._instance = instance
@@ -76,23 +70,10 @@ class Registration:
         self._pace = Pace(now, detects_nat=bool(registrant.nat_port))
         self._client.resolved(cathedrals, now)
 
-    def __repr__(self) -> str:
-        return f"<Registration at {self._client!r}>"
-
-    @property
-    def cathedral(self) -> Address | None:
-        """The current cathedral; ``None`` until an address is known."""
-        return self._client.choice.current
-
     @property
     def generation(self) -> int:
         """Of the ambry in use; 0 for none."""
         return self._ambries.generation
-
-    @property
-    def clock_skew_s(self) -> float | None:
-        """The cathedral's wall clock minus ours; positive means that ours is behind."""
-        return self._client.clock_skew_s
 
     def receive(self, datagram: Buffer, source: Address, now: float, wall: float) -> None:
         """Take one untrusted, unmasked datagram of a cathedral's kind; what is wrong is counted."""
@@ -145,20 +126,9 @@ class Registration:
         """Our own address may have changed, or we may have slept."""
         self._pace.announce(now)
 
-    def resolved(self, cathedrals: Sequence[Address], now: float) -> None:
-        """As :meth:`Client.resolved`."""
-        self._client.resolved(cathedrals, now)
-
-    def remembered(self, cathedrals: Sequence[Address], now: float) -> None:
-        """As :meth:`Client.remembered`."""
-        self._client.remembered(cathedrals, now)
-
-    def wake_at(self) -> float | None:
-        """When :meth:`wake` is next due: the past means at once, ``None`` never."""
-        at = self._client.choice_at()
-        if self.cathedral is not None:
-            at = min(at, self._due_at())
-        return None if at == math.inf else at
+    def recall_ambries(self, history: AmbryHistory) -> None:
+        """As :meth:`Ambries.recall`: at start."""
+        self._ambries.recall(history)
 
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
@@ -166,20 +136,6 @@ class Registration:
             self._pace.announce(now)
         if self.cathedral is not None:
             self._inform(self.cathedral, now, wall)
-
-    def datagrams(self) -> list[tuple[bytes, Address]]:
-        """Drain the bare offers to send, and where each goes."""
-        datagrams, self._client.datagrams = self._client.datagrams, []
-        return datagrams
-
-    def commands(self) -> list[RegistrationCommand]:
-        """Drain the commands, in order."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def next_event(self) -> RegistrationEvent | None:
-        """The oldest event not yet taken, or ``None``."""
-        return self._events.popleft() if self._events else None
 
     def _take_untrusted(self, source: Address, body: Answer, now: float, wall: float) -> None:
         match body:

@@ -2,18 +2,19 @@
 
 An ambry has a *generation*, a random number, so of two nobody can tell which is newer. A cathedral
 that is out of date, or in bad hands, may serve one that was replaced, and with it let in a device
-that was locked out by the newer one. So one that we replaced ourselves is never taken again.
+that was locked out by the newer one. So one that we replaced ourselves is never taken again, nor
+after a restart where there is a file for it (``vault.ambries``).
 
 With one exception: the one that expires latest of all we had may be taken back from one that
 expires sooner. That is most likely an old one, which we never saw when it was new, and a bad
 cathedral would otherwise keep us from our peer until the next bundle. Whoever makes a bundle that
 expires before the one it replaces takes that for its opposite: so let bundles live equally long.
+``chancel ambry`` warns of it (decision 021).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
 
 from chancel.crypto.suite import Suite
 from chancel.errors import LocalProtocolError, RemoteProtocolError
@@ -26,15 +27,12 @@ from chancel.protocol.registration_events import (
 )
 from chancel.protocol.registration_keys import ClientKeys
 from chancel.protocol.registration_types import AdoptSecret, Registrant
+from chancel.vault.ambries import NO_AMBRIES, AmbryHistory
 from chancel.vault.secret import Secret
 from chancel.wire.ambry import NO_GENERATION
 from chancel.wire.ambry_offer import AmbryBody
 from chancel.wire.drop import Drop
 from chancel.wire.types import Buffer
-
-MAX_REPLACED: Final = 1024
-"""Generations remembered after they were replaced: a bundle each hour for the six weeks that one
-may be valid. Only who holds all keys of a flock can make more."""
 
 
 class Ambries:
@@ -56,10 +54,16 @@ class Ambries:
         self._registrant = registrant
         self._keys = keys
         self._events = events
-        self._handed_out = NO_GENERATION
-        self._expires = self._latest = self._handed_out_expires = 0
-        self._replaced: dict[int, None] = {}
+        self._history = NO_AMBRIES
+        self._handed_out: AmbryHistory | None = None
+        """What the history is once that one is in use."""
         self._told: AmbryRefused | AmbryNotKept | None = None
+
+    def recall(self, history: AmbryHistory) -> None:
+        """What an earlier run kept. Raises ``LocalProtocolError`` once an ambry was handed out."""
+        if self.generation != NO_GENERATION or self._handed_out is not None:
+            raise LocalProtocolError("an ambry has come already: recall what was kept before that")
+        self._history = history
 
     def take_untrusted(self, ambry: AmbryBody, wall: float) -> AdoptSecret:
         """Open what the cathedral offers.
@@ -71,7 +75,7 @@ class Ambries:
         kek, generation = self._registrant.kek, ambry.header.generation
         if kek is None or generation == NO_GENERATION:
             raise RemoteProtocolError(Drop.AMBRY_UNWANTED)
-        if generation == self.generation or self._handed_out != NO_GENERATION:
+        if generation == self.generation or self._handed_out is not None:
             raise RemoteProtocolError(Drop.AMBRY_REPEATED)
         with self._keys.kek(kek).reveal() as key:
             try:
@@ -79,38 +83,31 @@ class Ambries:
             except RemoteProtocolError as error:
                 self._tell(AmbryRefused(generation, error.reason))
                 raise
-        self._handed_out, self._handed_out_expires = generation, ambry.header.expires
-        return AdoptSecret(secret, generation)
+        self._handed_out = self._history.after(ambry.header)
+        return AdoptSecret(secret, generation, self._handed_out.encode())
 
     def adopted(self, generation: int) -> None:
         """What was handed out is in use. Raises ``LocalProtocolError`` if it was not that one."""
-        if generation != self._handed_out or generation == NO_GENERATION:
+        taken = self._handed_out
+        if taken is None or generation != taken.generation:
             raise LocalProtocolError(
                 f"no secret of generation {generation:#x} was handed out: "
                 "answer each AdoptSecret once"
             )
-        if self.generation != NO_GENERATION:
-            if len(self._replaced) >= MAX_REPLACED:
-                del self._replaced[next(iter(self._replaced))]
-            self._replaced[self.generation] = None
-        self._replaced.pop(generation, None)
-        self.generation, self._expires = generation, self._handed_out_expires
-        self._latest = max(self._latest, self._expires)
-        self._handed_out = NO_GENERATION
+        self.generation = generation
+        self._history, self._handed_out = taken, None
         self._told = None
         self._events.append(AmbryAdopted(generation))
 
     def not_adopted(self, problem: str) -> None:
         """What was handed out could not be kept. Raises ``LocalProtocolError`` if nothing was."""
-        generation, self._handed_out = self._handed_out, NO_GENERATION
-        if generation == NO_GENERATION:
+        refused, self._handed_out = self._handed_out, None
+        if refused is None:
             raise LocalProtocolError("no secret was handed out: answer each AdoptSecret once")
-        self._tell(AmbryNotKept(generation, problem))
+        self._tell(AmbryNotKept(refused.generation, problem))
 
     def _open_untrusted(self, kek: Buffer, ambry: AmbryBody, wall: float) -> Secret:
-        header = ambry.header
-        is_latest = self._expires < header.expires >= self._latest
-        if header.generation in self._replaced and not is_latest:
+        if self._history.refuses(ambry.header):
             raise RemoteProtocolError(Drop.AMBRY_REPEATED)
         us = self._registrant
         return open_ambry_untrusted(self._suite, kek, us.flocks, us.tunnel, ambry, wall)

@@ -50,12 +50,15 @@ class Registrant:
 class AdoptSecret:
     """Keep this as the shared secret from now on (cathedral section 8.5).
 
+    ``history`` is all of the file beside it, from which the next run knows what was replaced
+    (``vault.ambries``). It goes first: with the secret alone on the disk an old one could return.
     Then call :meth:`Registration.adopted` with its generation, or :meth:`Registration.not_adopted`
     if it can't be kept: until one of them is called no other is handed out.
     """
 
     secret: Secret
     generation: int
+    history: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

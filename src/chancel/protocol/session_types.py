@@ -13,6 +13,7 @@ from chancel.protocol.profile import CURRENT, Profile
 from chancel.protocol.registration_events import RegistrationEvent
 from chancel.protocol.registration_types import Registrant
 from chancel.protocol.states import State
+from chancel.vault.ambries import NO_AMBRIES, AmbryHistory
 from chancel.vault.secret import Secret
 from chancel.wire.drop import Drop
 from chancel.wire.types import NO_FLOCKS, Address, Flocks
@@ -26,16 +27,19 @@ class CathedralSettings:
     resolved. ``remembered`` are those of the file of remembrance, ``known_peers`` addresses that
     the peer had lately, the newest first (:meth:`Session.known_peers`).
 
-    ``keep_secret`` is called with each shared secret that an ambry brought, before it is used, and
-    ``keep_remembrance`` with the 192 bytes of the file; both raise ``VaultError`` where that can't
-    be. Without them nothing outlives the session.
+    ``keep_secret`` is called with each shared secret that an ambry brought, before it is used;
+    before that ``keep_ambries`` with the file (``vault.ambries``) from which the next session gets
+    ``ambries``; and ``keep_remembrance`` with the 192 bytes of its file. Each raises ``VaultError``
+    where that can't be. Without them nothing outlives the session.
     """
 
     registrant: Registrant
     cathedrals: tuple[Address, ...] = ()
     remembered: tuple[Address, ...] = ()
     known_peers: tuple[Address, ...] = ()
+    ambries: AmbryHistory = NO_AMBRIES
     keep_secret: Callable[[Secret], None] | None = None
+    keep_ambries: Callable[[bytes], None] | None = None
     keep_remembrance: Callable[[bytes], None] | None = None
 
 

@@ -12,16 +12,18 @@ flips a bit here flips one in the datagram, which has a tag of its own.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from chancel.crypto.suite import Suite
 from chancel.errors import RemoteProtocolError
 from chancel.wire.drop import Drop
 from chancel.wire.traffic import OVERHEAD_BYTES
 from chancel.wire.types import Buffer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 HEADER_BYTES: Final = 48
 SHROUD_BYTES: Final = HEADER_BYTES + 1

@@ -150,6 +150,7 @@ class CathedralNode:
         self._settings = dataclasses.replace(self._settings, flocks=flocks)
         if self.cathedral is not None:
             self.cathedral.reconfigure(self._settings, self._clock.monotonic())
+            self._pump(self.cathedral)
 
     def _arrive(self, datagram: bytes, source: Address, pristine: bool) -> None:
         if self.cathedral is not None:

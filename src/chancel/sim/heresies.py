@@ -103,6 +103,14 @@ FEDERATED: Final[Mapping[str, Callable[[], Heresy]]] = MappingProxyType(
 NAMES: Final = (*CARRIED, *SAID, *AMBRIES, *FEDERATED)
 
 
+def hide_peers(heresies: Sequence[Heresy]) -> bool:
+    """Whether a client can't tell a cathedral with all of these from an honest one at which its
+    peer is not. One that is silent is given away by its silence, unless another heresy breaks it.
+    """
+    is_silent = any(isinstance(each, said.Silent) for each in heresies)
+    return any(each.hides_peers or (is_silent and each.speaks_unasked) for each in heresies)
+
+
 def made(names: Iterable[str], bundles: Bundles) -> list[Heresy]:
     """These heresies, fresh. Raises ``KeyError`` for a name that there isn't."""
     makers = {**CARRIED, **SAID, **FEDERATED}

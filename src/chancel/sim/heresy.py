@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Final
 
 from chancel.protocol.client import IN_VAIN_S, MOST_ROUNDS
-from chancel.sim.heresies import AMBRIES, NAMES, made
+from chancel.sim.heresies import AMBRIES, NAMES, hide_peers, made
 from chancel.sim.heresy_meeting import HeresyGathering, HeresyMeeting, HeresyTunnelMeeting
 from chancel.sim.meeting import MeetingScenario
 from chancel.sim.nat import NAT_TYPES
@@ -115,7 +115,7 @@ def case(seed: int, names: Sequence[str] | None = None) -> Case:
     mixture = tuple(rng.sample(NAMES, rng.randrange(1, MOST_AT_ONCE + 1)))
     chosen = mixture if names is None else tuple(names)
     ambry = rng.random() < 0.5
-    hides = any(each.hides_peers for each in made(chosen, ()))
+    hides = hide_peers(made(chosen, ()))
     escape = len(heretics) < count and not hides and rng.random() < 0.6
     scenario = MeetingScenario(
         seed,

@@ -41,6 +41,8 @@ class Witness(Machine):
 
     rolls: dict[int, int]
     """Which bundle each generation is of, as they were made."""
+    keeps_files = True
+    """Whether a restart is no excuse for taking an old one back."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -50,7 +52,8 @@ class Witness(Machine):
         self._adopted: list[int] = []
 
     def start(self) -> None:
-        self._adopted = []
+        if not self.keeps_files:
+            self._adopted = []
         super().start()
 
     def send(self, payload: bytes) -> bool:
@@ -65,7 +68,8 @@ class Witness(Machine):
         super()._happened(event)
         if isinstance(event, AmbryAdopted):
             number = self.rolls[event.generation]
-            if number in self._adopted and number < max(self._adopted):
+            is_other = number not in self._adopted[-1:]  # or it is that of before a restart
+            if is_other and number in self._adopted and number < max(self._adopted):
                 self.taken_back.append(f"bundle {number} after {max(self._adopted)}")
             self._adopted.append(number)
 
@@ -76,6 +80,8 @@ class WitnessNode(Witness, Node):
 
 class WitnessTunnelNode(Witness, TunnelNode):
     """A tunnel of the library that is watched."""
+
+    keeps_files = False
 
 
 class Suffered(Counter[str]):

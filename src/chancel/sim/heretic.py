@@ -70,6 +70,11 @@ class Heresy:
     hides_peers = False
     """Whether a client can't tell it from an honest cathedral at which its peer is not."""
 
+    @property
+    def speaks_unasked(self) -> bool:
+        """Whether there are words that are no answers."""
+        return type(self).acts is not Heresy.acts
+
     def hears(self, heretic: Heretic, datagram: bytes, source: Address) -> bool:
         """Whether the cathedral inside gets to hear what came."""
         del heretic, datagram, source

@@ -15,6 +15,7 @@ from collections import deque
 from typing import NamedTuple
 
 from chancel.sim.clock import HostClock, VirtualClock
+from chancel.sim.used_keys import UsedKeys
 
 SEND_KEY_LIMIT_S = 3600.0
 RECEIVE_KEY_LIMIT_S = 3620.0
@@ -23,11 +24,8 @@ SILENCE_LIMIT_S = 15.5
 """A heartbeat leaves every 15 s while there is a key to send with; half a second for rounding."""
 
 MAX_RECENT_KEYS = 16
-"""For so many of a life's newest keys it is known which packets were opened."""
-
-MAX_OFFER_KEYS = 1 << 19
-"""So many keys of offers, and at most twice as many, are remembered: all of a pair's year. A device
-at a cathedral seals 34,560 a day, and a simulation may have a thousand of it."""
+"""For so many of a life's newest keys at most, and only while they may be used, it is known which
+packets were opened."""
 
 ECHO_S = 20.0
 """Offers of an ended life are answered for up to this long (15 s of repeats, 10 s of validity)."""
@@ -72,15 +70,14 @@ class KeyRecord:
 
 
 class Ledger:
-    """The whole simulation's record; ``violations`` is empty after a good run."""
+    """The whole simulation's record."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
-        self.violations: list[Violation] = []
         self.recoveries: list[float] = []
         self.longest_silence_s = 0.0
-        self._offer_keys: set[bytes] = set()
-        self._older_offer_keys: set[bytes] = set()
+        self._violations: list[Violation] = []
+        self._offer_keys = UsedKeys()
         self.nonces: dict[bytes, bytes] = {}
         self.sealed_under: dict[bytes, KeyRecord] = {}
         self.waiting_since: float | None = None
@@ -89,16 +86,21 @@ class Ledger:
 
     def broken(self, node: str, rule: Rule, detail: str) -> None:
         """Record a violation, now."""
-        self.violations.append(Violation(self.clock.now, node, rule, detail))
+        self._violations.append(Violation(self.clock.now, node, rule, detail))
 
-    def is_new_offer_key(self, key: bytes) -> bool:
-        """Remember the key of an offer; ``False`` if it is among the newest that were used."""
-        if key in self._offer_keys or key in self._older_offer_keys:
-            return False
-        self._offer_keys.add(key)
-        if len(self._offer_keys) >= MAX_OFFER_KEYS:
-            self._older_offer_keys, self._offer_keys = self._offer_keys, set()
-        return True
+    @property
+    def violations(self) -> list[Violation]:
+        """What was broken so far: nothing, after a good run."""
+        self._repeated("one end", self._offer_keys.settle())
+        return self._violations
+
+    def offered(self, node: str, key: bytes) -> None:
+        """An offer was sealed; its nonce is fixed, so its key must be new."""
+        self._repeated(node, self._offer_keys.use(key))
+
+    def _repeated(self, node: str, times: int) -> None:
+        for _ in range(times):
+            self.broken(node, Rule.NONCE_TWICE, "an offer's seed was repeated")
 
     def disturbed(self) -> None:
         """A node goes down: until :meth:`expect_up` is met, silence is no violation."""
@@ -157,18 +159,18 @@ class Life:
         """A traffic key came out of key derivation."""
         record = KeyRecord(key, self._clock.monotonic(), self._ledger.clock.now)
         self._keys[key] = record
-        self._recent.append(record)
-        if len(self._recent) > MAX_RECENT_KEYS:
-            self._recent.popleft().opened.clear()
+        recent = self._recent
+        recent.append(record)
+        while len(recent) > MAX_RECENT_KEYS or recent[0].born < record.born - RECEIVE_KEY_LIMIT_S:
+            recent.popleft().opened.clear()
 
     def record(self, key: bytes) -> KeyRecord | None:
         """The traffic key's record, or ``None`` where ``key`` is for an offer."""
         return self._keys.get(key)
 
     def offered(self, key: bytes) -> None:
-        """An offer was sealed; its nonce is fixed, so its key must be new."""
-        if not self._ledger.is_new_offer_key(key):
-            self._ledger.broken(self.node, Rule.NONCE_TWICE, "an offer's seed was repeated")
+        """An offer was sealed."""
+        self._ledger.offered(self.node, key)
 
     def sealed(self, record: KeyRecord, nonce: bytes, header: bytes) -> None:
         """A traffic packet was sealed. Nonces of a key must rise, which is stricter than differ."""

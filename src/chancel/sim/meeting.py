@@ -32,6 +32,7 @@ from chancel.sim.places import place
 from chancel.sim.suite import FastSuite
 from chancel.sim.trace import Trace
 from chancel.sim.tunnel_node import TunnelNode
+from chancel.vault.ambries import NO_AMBRIES, AmbryHistory
 from chancel.vault.secret import Secret
 from chancel.wire.ambry import (
     ENTRY_BYTES,
@@ -89,11 +90,12 @@ class MeetingScenario:
 
 
 class Disk:
-    """What a device has after a power cut: the shared secret, and the cathedrals it knew."""
+    """What a device has after a power cut: its secret, and the cathedrals and ambries it knew."""
 
     def __init__(self, secret: Secret | None) -> None:
         self._secret = secret
         self.remembered: tuple[Address, ...] = ()
+        self.ambries = NO_AMBRIES
 
     def load_secret(self) -> Secret:
         """The shared secret; raises ``VaultError`` while there is none."""
@@ -104,6 +106,10 @@ class Disk:
     def keep_secret(self, secret: Secret) -> None:
         """Replace the shared secret."""
         self._secret = secret
+
+    def keep_ambries(self, data: bytes) -> None:
+        """Replace what is known of ambries."""
+        self.ambries = AmbryHistory.decode(data)
 
     def keep_remembrance(self, data: bytes) -> None:
         """Replace the file of remembrance."""
@@ -184,8 +190,10 @@ class Gathering(Generic[M]):
         self.run(down_s)
         cathedral = device.settings.cathedral
         assert cathedral is not None, "see _device"
-        remembered = self.disks[self.devices.index(device)].remembered
-        cathedral = dataclasses.replace(cathedral, remembered=remembered, known_peers=known)
+        disk = self.disks[self.devices.index(device)]
+        cathedral = dataclasses.replace(
+            cathedral, remembered=disk.remembered, ambries=disk.ambries, known_peers=known
+        )
         device.settings = dataclasses.replace(device.settings, cathedral=cathedral)
         device.start()
 
@@ -255,6 +263,7 @@ class Gathering(Generic[M]):
                 self._registrant(side),
                 known,
                 keep_secret=disk.keep_secret,
+                keep_ambries=disk.keep_ambries,
                 keep_remembrance=disk.keep_remembrance,
             ),
         )

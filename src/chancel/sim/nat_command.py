@@ -45,7 +45,8 @@ def nat_matrix(
       chancel sim nat-matrix --seeds 1
       chancel sim nat-matrix --pair symmetric,restricted
     """
-    todo = cells(range(first_seed, first_seed + seeds), _ends(ends), _pair(pair))
+    every_seed = range(first_seed, first_seed + seeds)
+    todo = cells(every_seed, _ends(ends), _pair(pair))
     started = told = time.monotonic()
     results: list[Met] = []
     failed = 0
@@ -62,7 +63,7 @@ def nat_matrix(
     if output is None:
         typer.echo(tables(summaries))
     else:
-        output.write_text(page(summaries, seeds))
+        output.write_text(page(summaries, every_seed))
         ours = {(left, right): s for (left, right, each), s in summaries.items() if each == "ours"}
         output.with_suffix(".svg").write_text(draw(ours))
     typer.echo(f"{len(todo)} runs, {failed} failed")

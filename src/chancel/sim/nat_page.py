@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -18,13 +21,17 @@ TITLES: Final = {
     "ours and reference": "A device of ours (left) and a simulated reference (right)",
 }
 
+_MADE: Final = """\
+*Made by `make nat-matrix`: {runs} simulated meetings of each ordered pair of places (seeds {first}
+to {last}), medians of virtual time, which is the same on every machine; this one had {machine}. It
+is the protocol's own code, its real cryptography replaced. With real daemons on kernels, and beside
+the reference: [nat-lab.md](nat-lab.md). How two devices of ours get direct so fast:
+[decision 019](decisions/019-paths-are-tried-at-once.md).*"""
+
 _HEAD: Final = """\
 # Every kind of NAT
 
-*Made by `make nat-matrix`: {seeds} simulated meetings of each ordered pair of places, medians of
-virtual time; the protocol's own code, its real cryptography replaced. With real daemons on kernels,
-and beside the reference: [nat-lab.md](nat-lab.md). How two devices of ours get direct so fast:
-[decision 019](decisions/019-paths-are-tried-at-once.md).*
+{made}
 
 ![A grid of pairs of places: green where the devices go direct, yellow where they are relayed, grey\
  where nothing passes](nat.svg)
@@ -68,10 +75,22 @@ stays relayed.
 """
 
 
-def page(summaries: Mapping[Key, Summary], seeds: int) -> str:
+def page(summaries: Mapping[Key, Summary], seeds: range) -> str:
     """The whole page."""
-    head = _HEAD.format(seeds=seeds, places=_list(PLACES), neighbours=_list(NEIGHBOURS))
+    made = _MADE.format(runs=len(seeds), first=seeds[0], last=seeds[-1], machine=machine())
+    head = _HEAD.format(made=paragraph(made), places=_list(PLACES), neighbours=_list(NEIGHBOURS))
     return head + tables(summaries)
+
+
+def machine() -> str:
+    """This machine, in a few words."""
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
+    return f"{os.cpu_count()} cores, {system} and Python {platform.python_version()}"
+
+
+def paragraph(text: str) -> str:
+    """In lines as long as those of the other pages."""
+    return textwrap.fill(text, 100, break_on_hyphens=False, break_long_words=False)
 
 
 def tables(summaries: Mapping[Key, Summary]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from chancel.errors import LocalProtocolError
 from chancel.sim.command import Probability, print_violations, say
+from chancel.sim.network_long import SCENARIOS, Long, save
 from chancel.sim.network_report import NetworkReport, per_cathedral, relayed, spread
 from chancel.sim.network_run import run
 from chancel.sim.network_scenario import MIX, MIXED, Crypto, NetworkScenario, Talk
@@ -88,8 +90,34 @@ def network(
     raise typer.Exit(1 if report.violations else 0)
 
 
+def long(
+    which: Annotated[Long, typer.Argument(help="An hour with real crypto, a day with fast.")],
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, for pools.")] = os.cpu_count() or 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Keep figures and picture there."),
+    ] = None,
+) -> None:
+    """Run 1,000 devices and 10 cathedrals for long; exit status 1 if a rule was broken.
+
+    \b
+    Example: chancel sim long hour -o docs
+    """
+    scenario = dataclasses.replace(SCENARIOS[which], seed=seed)
+    started = time.monotonic()
+    report = run(scenario, jobs, _Progress(scenario))
+    wall_s = time.monotonic() - started
+    if output is not None:
+        save(report, wall_s, which, output)
+    _print(report)
+    typer.echo(f"{wall_s:.0f} s; repeat: {scenario.command()}")
+    print_violations(report)
+    raise typer.Exit(1 if report.violations else 0)
+
+
 class _Progress:
-    """One line that tells how far a run is, at most once a second."""
+    """One line that tells how far a run is, at most once a second from each process."""
 
     def __init__(self, scenario: NetworkScenario) -> None:
         self._scenario = scenario

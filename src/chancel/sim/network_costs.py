@@ -67,7 +67,7 @@ class _Stage:
     def seconds(self, layout: OfferLayout) -> float:
         """The time of one message, the fastest round's: what is slower was disturbed."""
         rng = random.Random(1)  # noqa: S311 - a measurement
-        suite, ring, sync = RealSuite(rng), KeyRing(), Secret(rng.randbytes(32))
+        suite, ring, sync = RealSuite(rng, {}), KeyRing(), Secret(rng.randbytes(32))
         seed, secret = rng.randbytes(32), rng.randbytes(32)
         public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
         ring.add(_IDENTITY, Secret(secret), public)
@@ -75,7 +75,10 @@ class _Stage:
         allows = tuple(Allow(_IDENTITY, device, 0) for device in range(1, 2 * PAIRS + 1))
         settings = Settings({_FLOCK: FlockSettings(_FLOCK, allows)}, {}, members)
         one, other = (
-            Cathedral(suite, Options(each, 1373, p2p_sync=True), ring, lambda: sync, settings, 0.0)
+            Cathedral(
+                RealSuite(rng, {}),  # one that remembers nothing of the other's work
+                *(Options(each, 1373, p2p_sync=True), ring, lambda: sync, settings, 0.0),
+            )
             for each in _ADDRESSES
         )
         base = client_offer_base(suite, secret, _FLOCK)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +13,7 @@ from chancel.sim.ledger import Rule, Violation
 from chancel.sim.network_faults import Faults
 from chancel.sim.network_report import NetworkReport, PoolReport
 from chancel.sim.network_scenario import NetworkScenario
-from chancel.sim.network_suite import signatures, suites
+from chancel.sim.network_suite import suites
 from chancel.sim.network_watch import Watch
 from chancel.sim.parish import Parish
 
@@ -27,8 +29,9 @@ def run(
 ) -> NetworkReport:
     """Run all pools; equal scenarios give equal reports, but for ``cpu_s``, whatever ``jobs`` is.
 
-    With several jobs, progress is told of whole pools alone. What a run raises is an error of the
-    protocol or the simulator; a note on it says how to repeat the run.
+    With several jobs, progress is told in the process that runs the pool, and has to be picklable.
+    What a run raises is an error of the protocol or the simulator; a note on it says how to repeat
+    the run.
     """
     return NetworkReport(scenario, tuple(_pools(scenario, min(jobs, scenario.pools), progress)))
 
@@ -37,19 +40,20 @@ def run_pool(scenario: NetworkScenario, pool: int, progress: Progress | None = N
     """Run one pool."""
     started = time.process_time()
     try:
-        with signatures(scenario.crypto):
-            parish = Parish(scenario.plan(pool), suites(scenario.crypto))
-            watch = Watch(parish)
-            faults = Faults(scenario, pool, parish, watch)
-            parish.start()
-            seconds = scenario.hours * 3600.0
+        parish = Parish(scenario.plan(pool), suites(scenario.crypto))
+        watch = Watch(parish)
+        faults = Faults(scenario, pool, parish, watch)
+        parish.start()
+        seconds = scenario.hours * 3600.0
+        with _seldom_collected():
             while parish.clock.now < seconds:
                 parish.run(min(STEP_S, seconds - parish.clock.now))
+                gc.collect()
                 if progress is not None:
                     progress(pool, parish.clock.now)
-            watch.end()
-            late = tuple(_late(parish, faults))
-            parish.close()
+        watch.end()
+        late = tuple(_late(parish, faults))
+        parish.close()
     except Exception as error:
         error.add_note(f"repeat: {scenario.command()}")
         raise
@@ -65,6 +69,22 @@ def run_pool(scenario: NetworkScenario, pool: int, progress: Progress | None = N
         violations=(*parish.violations(), *late),
         cpu_s=time.process_time() - started,
     )
+
+
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Look for rings of garbage only when asked: hardly any come about, and to look whenever many
+    objects were made takes a tenth of the time. What is there already is not looked at again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
 
 
 def _late(parish: Parish, faults: Faults) -> Iterator[Violation]:
@@ -84,9 +104,5 @@ def _pools(scenario: NetworkScenario, jobs: int, progress: Progress | None) -> I
             yield run_pool(scenario, number, progress)
         return
     with ProcessPoolExecutor(jobs) as executor:
-        for number, report in enumerate(
-            executor.map(run_pool, [scenario] * scenario.pools, numbers)
-        ):
-            if progress is not None:
-                progress(number, scenario.hours * 3600.0)
-            yield report
+        count = scenario.pools
+        yield from executor.map(run_pool, [scenario] * count, numbers, [progress] * count)

@@ -11,6 +11,7 @@ from typing import Final
 from chancel.protocol.cathedral.settings import MAX_FEDERATION
 from chancel.protocol.registration_pace import INFO_INTERVAL_S
 from chancel.sim.network_costs import measure
+from chancel.sim.network_long_page import long_runs
 from chancel.sim.network_report import NetworkReport, per_cathedral, relayed, spread
 from chancel.sim.network_run import run
 from chancel.sim.network_scale import (
@@ -43,10 +44,10 @@ SLOWER: Final = 5
 """Infos every 25 s: what NATs of RFC 4787 bear with."""
 
 
-def page(storm: NetworkReport, costs: Costs) -> str:
-    """The whole page."""
-    parts = (_head(costs), _seen(storm), _federation(costs), _layouts(costs), _limits(costs))
-    return "\n".join((*parts, _changes(costs)))
+def page(storm: NetworkReport, costs: Costs, folder: Path) -> str:
+    """The whole page; what is kept of the long runs is in ``folder``."""
+    parts = (_head(costs), _seen(storm), long_runs(folder), _federation(costs), _layouts(costs))
+    return "\n".join((*parts, _limits(costs), _changes(costs)))
 
 
 def _head(costs: Costs) -> str:
@@ -278,7 +279,7 @@ def main(folder: Path) -> None:
     """Write the page and the picture."""
     storm = run(STORM)
     (folder / "scale.svg").write_text(draw(storm))
-    (folder / "scale.md").write_text(page(storm, measure()))
+    (folder / "scale.md").write_text(page(storm, measure(), folder))
 
 
 if __name__ == "__main__":

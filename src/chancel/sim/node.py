@@ -21,6 +21,7 @@ class Node(Machine):
 
     session: Session | None = None
     _armed_at = math.inf
+    _wake_at: float | None = None
     _wakes_at_once = 0
 
     def status(self) -> SessionStatus | None:
@@ -63,7 +64,11 @@ class Node(Machine):
             self._received(payload)
         while (event := session.next_event()) is not None:
             self._happened(event)
-        wake_at = session.wake_at()
+        self._wake_at = session.wake_at()
+        self._arm()
+
+    def _arm(self) -> None:
+        wake_at = self._wake_at
         if wake_at is not None and wake_at < self._armed_at and not self.asleep:
             self._armed_at = wake_at
             self._network.clock.call_at(self.clock.virtual(wake_at), self._fire, wake_at)
@@ -72,6 +77,9 @@ class Node(Machine):
         if armed_at != self._armed_at or self.asleep or self.session is None:
             return  # stale: re-armed for earlier, asleep or switched off meanwhile
         self._armed_at = math.inf
+        if self._wake_at is None or self._wake_at > armed_at:
+            self._arm()  # something came meanwhile, and there is nothing to do yet
+            return
         # After a suspend, adding and subtracting can be off by the last bit of a float.
         now = max(self.clock.monotonic(), armed_at)
         self.session.wake(now, self.clock.wall())

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chancel.sim.network_scenario import Crypto
-from chancel.sim.scenario_events import canonical
+from chancel.sim.scenario_events import Line, canonical
 from chancel.sim.scenario_file import load
-from chancel.sim.scenario_run import ScenarioOutcome, run
+from chancel.sim.scenario_run import run
 
 
 def run_(
@@ -28,7 +29,8 @@ def run_(
     """
     outcome = run(load(file), crypto)
     if as_json:
-        typer.echo(json.dumps(_figures(outcome), indent=2))
+        told = figures(outcome.lines, outcome.problems) | {"digest": outcome.digest}
+        typer.echo(json.dumps(told, indent=2))
     else:
         for line in outcome.lines:
             typer.echo(line)
@@ -40,13 +42,14 @@ def run_(
     raise typer.Exit(1 if outcome.problems else 0)
 
 
-def _figures(outcome: ScenarioOutcome) -> dict[str, object]:
+def figures(lines: Iterable[Line], problems: Sequence[str]) -> dict[str, object]:
+    """What a script is told of a run, here or in the lab."""
+    told = tuple(lines)
     return {
-        "problems": outcome.problems,
-        "digest": outcome.digest,
-        "lines": [line._asdict() for line in outcome.lines],
+        "problems": problems,
+        "lines": [line._asdict() for line in told],
         "canonical": [
             {"who": who, "peer": peer, "what": words}
-            for (who, peer), words in canonical(outcome.lines).items()
+            for (who, peer), words in canonical(told).items()
         ],
     }

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from chancel.errors import ConfigError
 from chancel.sim.models import LinkModel
 from chancel.sim.places import PLACES
 from chancel.sim.scenario_table import Source, Table
@@ -158,7 +159,12 @@ class ScenarioFile:
 
 def load(path: Path) -> ScenarioFile:
     """Read a file. Raises ``ConfigError`` that names line and key, and ``OSError``."""
-    return parse(path.read_text(), str(path))
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(str(path), line, None, "is no text in UTF-8") from error
+    return parse(text, str(path))
 
 
 def parse(text: str, name: str) -> ScenarioFile:

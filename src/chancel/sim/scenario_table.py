@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import tomllib
@@ -42,11 +43,17 @@ class Table:
         path = self._path if key is None else (*self._path, key)
         raise ConfigError(self._source.name, self._source.line(path), _written(path), problem)
 
+    def _missing(self, key: str) -> NoReturn:
+        """Raise for a key that has to be there; a slip of the pen is named where it stands."""
+        for other in difflib.get_close_matches(key, self._left, 1):
+            self.refuse(other, f"is not a key of this table (expected {key})")
+        self.refuse(key, "is missing")
+
     def take(self, key: str, kind: type[T], default: T | None = None) -> T:
         """A value of this type; without a default there has to be one."""
         if key not in self._left:
             if default is None:
-                self.refuse(key, "is missing")
+                self._missing(key)
             return default
         value = self._left.pop(key)
         if not isinstance(value, kind):
@@ -57,7 +64,7 @@ class Table:
         """A number from 0 to ``most``."""
         if key not in self._left:
             if default is None:
-                self.refuse(key, "is missing")
+                self._missing(key)
             return default
         value = self._left.pop(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -110,7 +117,8 @@ class Source:
         except tomllib.TOMLDecodeError as error:
             place = _AT_LINE.search(str(error))
             line = int(place[1]) if place else None
-            raise ConfigError(name, line, None, _AT_LINE.sub("", str(error))) from error
+            key = _key_of(text, line)
+            raise ConfigError(name, line, key, _AT_LINE.sub("", str(error))) from error
         self._index(text)
 
     def table(self) -> Table:
@@ -135,6 +143,14 @@ class Source:
                 self._lines.setdefault(at, number)
             elif key := _KEY.match(line):
                 self._lines.setdefault((*at, *_steps(f"{key[1]} = 0")), number)
+
+
+def _key_of(text: str, line: int | None) -> str | None:
+    """The key of a line that is no TOML, as far as it has one."""
+    for broken in text.splitlines()[line - 1 : line] if line else ():
+        if key := _KEY.match(broken):
+            return key[1].strip()
+    return None
 
 
 def _steps(line: str) -> tuple[Step, ...]:

@@ -17,6 +17,8 @@ class WatchedSuite:
         self.random = inner.random
         self.kem_encapsulate = inner.kem_encapsulate
         self.keyed_kmac256 = inner.keyed_kmac256
+        self.sign = inner.sign
+        self.verify_untrusted = inner.verify_untrusted
 
     def ecdh_key_pair(self) -> EcdhKeyPair:
         return self._inner.ecdh_key_pair()

@@ -14,6 +14,7 @@ from chancel.protocol.registration_types import Registrant
 from chancel.protocol.session import CathedralSettings
 from chancel.tunnel.files import replace_file
 from chancel.tunnel.keys import Key, key_source
+from chancel.vault.ambries import NO_AMBRIES, beside, recall
 from chancel.vault.files import SECRET_BYTES
 from chancel.vault.secret import Secret
 from chancel.wire.cathedral_fields import CathedralId, TunnelId
@@ -78,15 +79,19 @@ def targets_of(cathedrals: Cathedrals) -> tuple[tuple[str, int], ...]:
 def settings_of(cathedrals: Cathedrals, shared: Key | None) -> CathedralSettings:
     """The same as the protocol takes it; ``shared`` is the tunnel's secret as it was given.
 
-    The file of remembrance is read now.
+    The files of remembrance and of ambries are read now. Raises ``VaultError`` where others could
+    have changed the latter.
     """
     remembrance = cathedrals.remembrance
+    kept = shared if cathedrals.kek is not None and isinstance(shared, Path) else None
     return CathedralSettings(
         _registrant(cathedrals),
         numeric(targets_of(cathedrals)),
         remembered=() if remembrance is None else remembered(remembrance),
         known_peers=cathedrals.known_peers,
-        keep_secret=_keeper(shared) if isinstance(shared, Path) else None,
+        ambries=recall(kept) if kept is not None else NO_AMBRIES,
+        keep_secret=None if kept is None else _keeper(kept),
+        keep_ambries=None if kept is None else lambda data: replace_file(beside(kept), data),
         keep_remembrance=None
         if remembrance is None
         else lambda data: replace_file(remembrance, data),

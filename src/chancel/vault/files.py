@@ -48,28 +48,54 @@ def load_secret(path: Path, size: int = SECRET_BYTES) -> Secret:
     ``VaultError`` otherwise, and if it has less than ``size`` bytes or can't be read. So it does on
     systems that have no such owners and rights.
     """
-    if not hasattr(os, "geteuid"):
-        raise VaultError(
-            f"{path}: this system doesn't say who can read a file: hand over the bytes instead"
-        )
     buffer = bytearray(size)
     try:
-        _refuse_open_directory(path.parent)
-        descriptor = os.open(path, _FLAGS)
-        try:
-            _refuse_unsafe(path, os.fstat(descriptor))
-            count = os.readv(descriptor, [buffer])
-        finally:
-            os.close(descriptor)
+        count = _read_into(path, buffer)
         if count < size:
             raise VaultError(
                 f"{path}: has {count} bytes, needs {size}: write {size} random bytes to it"
             )
         return Secret(buffer)
-    except OSError as error:
-        raise VaultError(f"{path}: {_explain(error)}") from error
+    except FileNotFoundError as error:
+        raise VaultError(f"{path}: doesn't exist: create it, or correct the path") from error
     finally:
         wipe(buffer)
+
+
+def load_record(path: Path, most: int) -> bytes:
+    """Return up to ``most`` bytes of a file that has no secret, and that matters as much.
+
+    What holds for a secret's file holds for this one, but that it may be short, or not be there:
+    then it is empty. Raises ``VaultError``.
+    """
+    buffer = bytearray(most)
+    try:
+        return bytes(buffer[: _read_into(path, buffer)])
+    except FileNotFoundError:
+        return b""
+
+
+def _read_into(path: Path, buffer: bytearray) -> int:
+    """Fill the buffer from a safe file; returns how many bytes there were.
+
+    Raises ``FileNotFoundError``, or ``VaultError`` for all else.
+    """
+    if not hasattr(os, "geteuid"):
+        raise VaultError(
+            f"{path}: this system doesn't say who can read a file: hand over the bytes instead"
+        )
+    try:
+        _refuse_open_directory(path.parent)
+        descriptor = os.open(path, _FLAGS)
+        try:
+            _refuse_unsafe(path, os.fstat(descriptor))
+            return os.readv(descriptor, [buffer])
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise VaultError(f"{path}: {_explain(error)}") from error
 
 
 def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
@@ -97,8 +123,6 @@ def _refuse_open_directory(directory: Path) -> None:
 def _explain(error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return "is a symbolic link: name the file itself"
-    if error.errno == errno.ENOENT:
-        return "doesn't exist: create it, or correct the path"
     if error.errno == errno.EACCES:
         return f"user {os.geteuid()} can't read it: chown it to that user"
     return f"can't be read: {error.strerror}"

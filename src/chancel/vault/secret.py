@@ -13,8 +13,6 @@ import os
 from contextlib import AbstractContextManager
 from typing import NoReturn, SupportsIndex
 
-import numpy as np
-
 from chancel.errors import LocalProtocolError
 from chancel.wire.types import Buffer
 
@@ -95,7 +93,7 @@ class _Revealing:
 
 
 def _xor_into(target: bytearray, left: Buffer, right: Buffer) -> None:
-    # Between bytes, numpy writes straight into ``out``; an integer, or an expression without
-    # ``out``, would leave a copy of the result in freed memory.
-    view = np.frombuffer
-    np.bitwise_xor(view(left, np.uint8), view(right, np.uint8), out=view(target, np.uint8))
+    # Byte by byte, since numbers of one byte are objects that there are anyway; larger ones, and
+    # expressions of whole arrays, would leave a copy of the result in freed memory.
+    for at, (one, other) in enumerate(zip(left, right, strict=True)):
+        target[at] = one ^ other

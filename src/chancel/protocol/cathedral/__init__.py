@@ -12,7 +12,7 @@ whether it was said before. ``infos`` and ``liturgy_requests`` are the rules of 
 tables ``tunnels`` and ``liturgies``, out of which ``removal`` takes what is over; ``outbox`` seals
 what goes out, ``federation`` what goes to other cathedrals. ``relay`` passes on what clients say to
 each other, along the ``route`` of each tunnel. ``shrouds`` tells masks apart, ``keys`` is where
-secrets come from, and ``bundle`` serves wrapped ones that nobody here can open.
+secrets come from; ``ambries`` hands out wrapped ones, of a ``bundle`` that nobody here can open.
 
 Everything is counted (``statistics``, and drops by reason) or told (``events``), nothing logged.
 """

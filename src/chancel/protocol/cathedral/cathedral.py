@@ -15,6 +15,7 @@ from chancel.crypto.suite import Suite
 from chancel.errors import LocalProtocolError, RemoteProtocolError
 from chancel.protocol.base_keys import SecretSource
 from chancel.protocol.cathedral.admission import FORGED, REFUSED, Admission, Registered
+from chancel.protocol.cathedral.ambries import Ambries
 from chancel.protocol.cathedral.events import CathedralEvent
 from chancel.protocol.cathedral.federation import Federation, others
 from chancel.protocol.cathedral.infos import Infos
@@ -77,10 +78,12 @@ class Cathedral:
         self._events: deque[CathedralEvent] = deque(maxlen=MAX_EVENTS)
         self._permits = Permits()
         self._keys = KnownClients(keys, self._events)
-        self._relayed = Relayed(self.drops)
+        self.relayed = Relayed(self.drops)
+        """For who relays by what :meth:`route` has said before: what he passed on is counted there,
+        and whether that still holds is seen there."""
         registered = Registered()
         self._admission = Admission(registered, now)
-        self._tunnels = Tunnels(self._relayed, registered)
+        self._tunnels = Tunnels(self.relayed, registered)
         self._routes = self._tunnels.routes
         self._liturgies = Liturgies(registered)
         sync_keys = SyncKeys(sync, self._events, now)
@@ -93,8 +96,9 @@ class Cathedral:
         meetings = Meetings(
             *(options, self._tunnels, self._requests, self._federation, self._outbox)
         )
+        self._ambries = Ambries(self._permits, self._tunnels, self._requests, self._outbox)
         self._infos = Infos(
-            *(options, self._permits, self._tunnels, meetings),
+            *(options, self._permits, self._tunnels, meetings, self._ambries),
             *(self._federation, self._outbox, self._events),
         )
         self._latecomers = Latecomers(self._permits, self._requests, self._outbox)
@@ -102,7 +106,7 @@ class Cathedral:
             *(options, self._permits, self._liturgies),
             *(self._federation, self._outbox, self._events),
         )
-        self._relay = Relay(self._permits, self._tunnels, self._outbox, self._relayed)
+        self._relay = Relay(self._permits, self._tunnels, self._outbox, self.relayed)
         self._removal = Removal(self._tunnels, self._liturgies, self._events)
         self._expire_at = now + EXPIRE_EVERY_S
         self._handlers: dict[bytes, _Handler] = {
@@ -117,10 +121,16 @@ class Cathedral:
         tunnels, liturgies = len(self._tunnels), len(self._liturgies)
         return f"<Cathedral {self._options.address} tunnels={tunnels} liturgies={liturgies}>"
 
-    def reconfigure(self, settings: Settings, now: float) -> None:  # noqa: ARG002 - a verb of all
-        """Take other settings: what they no longer allow ends now, and limits change at once."""
+    def reconfigure(self, settings: Settings, now: float) -> None:
+        """Take other settings: what they no longer allow ends now, and limits change at once.
+
+        May want a wake at once.
+        """
         members = others(settings.federation, self._options.address)
+        before = self._permits.generations()
         self._permits.adopt(settings)
+        if self._permits.generations() - before:
+            self._ambries.spread(now)
         self._keys.forget()
         self._federation.members = members
         self._removal.enforce(self._permits, frozenset(members))
@@ -155,10 +165,11 @@ class Cathedral:
 
     def wake_at(self) -> float:
         """When to be woken."""
-        return self._expire_at
+        return min(self._expire_at, self._ambries.wake_at())
 
-    def wake(self, now: float, wall: float) -> None:  # noqa: ARG002 - a verb of all machines
+    def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
+        self._ambries.wake(now, wall)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S
             self._removal.expire(now)
@@ -171,9 +182,9 @@ class Cathedral:
             tunnels_federated=tunnels,
             liturgies_local=len(self._liturgies) - liturgies,
             liturgies_federated=liturgies,
-            traffic_in=self._relayed.packets_in,
-            traffic_out=self._relayed.packets_out,
-            traffic_octets=self._relayed.octets,
+            traffic_in=self.relayed.packets_in,
+            traffic_out=self.relayed.packets_out,
+            traffic_octets=self.relayed.octets,
             offers_in=self._relay.offers_in,
             offers_out=self._relay.offers_out,
             offers_octets=self._relay.offer_octets,

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Final
 
 from chancel.errors import RemoteProtocolError
+from chancel.protocol.cathedral.ambries import Ambries
 from chancel.protocol.cathedral.events import (
     CathedralEvent,
     TunnelRegistered,
@@ -19,12 +20,11 @@ from chancel.protocol.cathedral.federation import FEDERATE_S, Federation
 from chancel.protocol.cathedral.freshness import Freshness
 from chancel.protocol.cathedral.meetings import Meetings, meeting_places
 from chancel.protocol.cathedral.outbox import Client, Outbox
-from chancel.protocol.cathedral.permits import Permits, without_domain
+from chancel.protocol.cathedral.permits import Permits
 from chancel.protocol.cathedral.requests import Said, signature_of
 from chancel.protocol.cathedral.settings import Options
 from chancel.protocol.cathedral.tunnels import Tunnel, Tunnels, key_of
 from chancel.protocol.cathedral_offers import Opened
-from chancel.wire.ambry_offer import AmbryBody
 from chancel.wire.cathedral import Federated, Request
 from chancel.wire.drop import Drop
 from chancel.wire.info import AnswerBody, InfoBody, encode_local
@@ -45,6 +45,7 @@ class Infos:
         permits: Permits,
         tunnels: Tunnels,
         meetings: Meetings,
+        ambries: Ambries,
         federation: Federation,
         outbox: Outbox,
         events: deque[CathedralEvent],
@@ -53,6 +54,7 @@ class Infos:
         self._permits = permits
         self._tunnels = tunnels
         self._meetings = meetings
+        self._ambries = ambries
         self._federation = federation
         self._outbox = outbox
         self._events = events
@@ -74,8 +76,9 @@ class Infos:
             if body.wants_remembrance and now >= tunnel.remember_at:
                 tunnel.remember_at = now + REMEMBER_S
                 send_remembrance(self._options, self._federation, self._outbox, client, now, wall)
-        if not body.skips_ambry:
-            self._hand_out(body, client, now, wall)
+        tunnel.generation = None if body.skips_ambry else body.generation
+        if tunnel.generation is not None:
+            self._ambries.hand_out(body.tunnel, tunnel.generation, client, now, wall)
         before = self._meetings.places(tunnel)
         self._refresh(tunnel, body, client.address, False, now)
         if now >= tunnel.federate_at:
@@ -204,16 +207,6 @@ class Infos:
         proves = tunnel.proves_paths and peer.proves_paths
         body = AnswerBody(address, encode_local(previous), same, proves)
         self._outbox.answer(client, body, now, wall)
-
-    def _hand_out(self, body: InfoBody, client: Client, now: float, wall: float) -> None:
-        """Send the end's secret, wrapped, unless it has that one (section 8.4)."""
-        bundle = self._permits.bundle(client.flocks)
-        if bundle is None or body.generation == bundle.header.generation:
-            return
-        wrapped = bundle.wrapped(without_domain(client.flocks.own), body.tunnel)
-        if wrapped is not None:
-            ambry = AmbryBody(body.tunnel, bundle.header, wrapped)
-            self._outbox.answer(client, ambry, now, wall)
 
 
 def send_remembrance(

@@ -86,7 +86,8 @@ class Meetings:
 
     def tell_news(self, tunnel: Tunnel, before: Places | None, now: float, wall: float) -> None:
         """Tell both ends, if they may meet elsewhere than ``before``. Raises as :meth:`found`."""
-        peer, places = self.peer(tunnel), self.places(tunnel)
+        peer = self.peer(tunnel)
+        places = None if peer is None else meeting_places(tunnel, peer)
         if peer is None or places is None or places == before:
             return
         if now < max(tunnel.tell_at, peer.tell_at):

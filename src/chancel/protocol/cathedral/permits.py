@@ -84,6 +84,11 @@ class Permits:
         own, peer = (without_domain(flock) for flock in flocks)
         return self._flocks[own].bundle if own == peer else self._xflocks[pair(own, peer)]
 
+    def generations(self) -> set[int]:
+        """Of all bundles in force."""
+        bundles = [flock.bundle for flock in self._flocks.values()] + [*self._xflocks.values()]
+        return {bundle.header.generation for bundle in bundles if bundle is not None}
+
     def clients(self) -> Iterator[tuple[Flocks, CathedralId]]:
         """Each identity with each pair of its own flock, first, and one that it may have tunnels
         to. Without domains.

@@ -28,15 +28,26 @@ def limit_bytes(mbit: int) -> int:
 
 
 class Relayed:
-    """Counts of relayed traffic, shared by all routes. ``octets`` are those that went out."""
+    """What all routes have in common: counts of relayed traffic, and of the routes' own changes.
 
-    __slots__ = ("drops", "octets", "packets_in", "packets_out")
+    ``octets`` are those that went out. ``changes``: as long as it is the same, everything that
+    :meth:`Cathedral.route` has said holds.
+    """
+
+    __slots__ = ("changes", "drops", "octets", "packets_in", "packets_out")
 
     def __init__(self, drops: Counter[Drop]) -> None:
         self.drops = drops
+        self.changes = 0
         self.packets_in = 0
         self.packets_out = 0
         self.octets = 0
+
+    def passed(self, octets: int, packets: int) -> None:
+        """Count packets, of ``octets`` bytes altogether, that passed where nothing is limited."""
+        self.packets_in += packets
+        self.packets_out += packets
+        self.octets += octets
 
     def reset(self) -> None:
         """Count packets and bytes from zero; drops stay."""
@@ -67,11 +78,18 @@ class Route:
         self._relayed = relayed
         self._level = 0
         self._at_ms = 0
+        self._limit = 0
+        self._drain = 0
+        self.is_limited = False
         self.set_limit(mbit)
 
     def set_limit(self, mbit: int) -> None:
         """Change the limit; what has passed already stays counted."""
-        self._limit = limit_bytes(mbit)
+        limit = limit_bytes(mbit)
+        if limit == self._limit:
+            return
+        self._relayed.changes += 1
+        self._limit = limit
         self.is_limited = self._limit != 0
         self._drain = self._limit // 1000
 
@@ -101,10 +119,7 @@ class Route:
 
     def pass_train(self, octets: int, packets: int) -> None:
         """Count packets, of ``octets`` bytes altogether, that pass where nothing is limited."""
-        relayed = self._relayed
-        relayed.packets_in += packets
-        relayed.packets_out += packets
-        relayed.octets += octets
+        self._relayed.passed(octets, packets)
 
     def _pour(self, octets: int, packets: int, now: float) -> int:
         at_ms = int(now * 1000)

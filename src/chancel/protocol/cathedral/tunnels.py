@@ -63,13 +63,15 @@ def flocks_of(key: bytes) -> Flocks:
 class Tunnel:
     """One end. ``public`` is the address that everybody sees it at, and ``reachable`` whether that
     is so; ``proves_paths`` is whether it may be told of addresses that may not lead to its peer;
-    ``provisional`` is an SPI that its peer uses and it has not reported yet. Times are those
-    from which on something may be done (again).
+    ``provisional`` is an SPI that its peer uses and it has not reported yet; ``generation`` is that
+    of the ambry it says it has, ``None`` if it wants none. Times are those from which on something
+    may be done (again).
     """
 
     __slots__ = (
         "federate_at",
         "freshness",
+        "generation",
         "identity",
         "instance",
         "key",
@@ -105,6 +107,7 @@ class Tunnel:
         self.public: Address | None = None
         self.reachable = False
         self.proves_paths = False
+        self.generation: int | None = None
         self.freshness = Freshness()
         self.nat_freshness: Freshness | None = None
 
@@ -218,6 +221,7 @@ class Tunnels:
         spis = (receiving, pending, provisional)
         if spis == (tunnel.receiving, tunnel.pending, tunnel.provisional):
             return
+        self._relayed.changes += 1
         for key in self._route_keys(tunnel):
             del self.routes[key]
         tunnel.receiving, tunnel.pending, tunnel.provisional = spis
@@ -236,6 +240,7 @@ class Tunnels:
                 del self._counts[each]
 
     def _lead(self, route: Route, address: Address, federated: bool) -> None:
+        self._relayed.changes += 1
         route.destination, route.federated = address, federated
         self.federated += federated
         if not federated:
