@@ -2,12 +2,11 @@
 
 use crate::device_checksum::{finish_nonzero, sum};
 use crate::device_vnet::TAIL_BYTES;
-use crate::runs::{Run, Source};
+use crate::runs::{MAX_RUN_PACKETS, Run, Source};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 const MAX_RUNS: usize = 256;
-pub const MAX_RUN_PACKETS: usize = 4096;
 const GROWTH_BYTES: usize = 48;
 const ALIGN: usize = 16;
 

@@ -33,9 +33,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// What packets can be joined to the first one of a run, of which the last has `shortest`
-    /// bytes; `None` for nothing. `ip`: bytes of Ethernet header before the IP header, or 0.
-    pub fn of(first: &[u8], shortest: usize, ip: usize) -> Option<Self> {
+    /// What packets can be joined to the first one of a run; `None` for nothing.
+    ///
+    /// `ip`: bytes of Ethernet header before the IP header, or 0.
+    pub fn of(first: &[u8], ip: usize) -> Option<Self> {
         if first.len() < ip + IP4_HEADER + UDP_HEADER {
             return None;
         }
@@ -62,7 +63,7 @@ impl Layout {
             _ => return None,
         };
         let head = start + size;
-        if size < least || head >= shortest {
+        if size < least || head >= first.len() {
             return None;
         }
         let (tcp, same, alike) = (protocol == TCP, [0xFF; HEAD_MOST], [0; HEAD_MOST]);
@@ -134,7 +135,7 @@ impl Layout {
     /// Whether a packet is intact, says its true length, and has nothing that can't be joined.
     ///
     /// `packet` has one byte more than `size`, the first of its tail, if that makes its transport
-    /// segment even. All packets are longer than `head`.
+    /// segment even. It is longer than `head`.
     pub fn sound(&self, packet: &[u8], size: usize) -> bool {
         let start = self.start;
         let (at, counted) = self.length();

@@ -152,8 +152,7 @@ impl DeviceWriter {
             return self.write_each(packets, part);
         }
         let first = packets.packet(part.start);
-        let shortest = packets.packet(part.end - 1).len();
-        match Layout::of(first, shortest, self.ip) {
+        match Layout::of(first, self.ip) {
             Some(layout) if self.joins.contains(&layout.kind) => {
                 self.write_trains(packets, part, &layout)
             }
@@ -178,8 +177,8 @@ impl DeviceWriter {
         let mut train = part.start..part.start;
         let mut sound_before = false;
         for i in part.clone() {
-            let packet = packets.even(i, layout.start);
-            let sound = layout.sound(packet, packets.packet(i).len());
+            let (packet, size) = (packets.even(i, layout.start), packets.packet(i).len());
+            let sound = size > layout.head && layout.sound(packet, size);
             let joined = sound
                 && sound_before
                 && train.len() < most

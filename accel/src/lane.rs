@@ -149,9 +149,10 @@ impl LaneReader {
         self.waiting = None;
     }
 
-    /// Whether the batch that was looked at last is a single packet.
-    pub fn is_lone(&self) -> bool {
-        is_lone(&self.runs)
+    /// The batch that was looked at last is dealt with: take it, and give its slot back.
+    pub fn done(&mut self, slot: u8) -> PyResult<()> {
+        self.taken();
+        self.give_back(slot, is_lone(&self.runs))
     }
 
     /// Give a slot back to the writer: at once, or after some lone packets all of theirs.

@@ -78,6 +78,8 @@ mod turn_read;
 #[cfg(feature = "turns")]
 mod turn_receive;
 #[cfg(feature = "turns")]
+mod turn_relay;
+#[cfg(feature = "turns")]
 mod turn_seal;
 #[cfg(feature = "turns")]
 mod turn_send;
@@ -138,5 +140,6 @@ fn add_turns(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<turn_send::SendTurns>()?;
     module.add_class::<turn_receive::ReceiveTurns>()?;
     module.add_class::<turn_open::OpenTurns>()?;
-    module.add_class::<turn_write::WriteTurns>()
+    module.add_class::<turn_write::WriteTurns>()?;
+    module.add_class::<turn_relay::RelayTurns>()
 }

@@ -5,9 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::memory::Memory;
-use crate::runs::Run;
-
-const MAX_RUN_PACKETS: usize = 4096;
+use crate::runs::{MAX_RUN_PACKETS, Run};
 
 /// A run in the making: how many packets, of which size, and how long the last one is.
 struct Open {

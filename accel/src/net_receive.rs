@@ -15,16 +15,15 @@ use crate::runs::{Run, Source};
 const SOL_UDP: i32 = 17;
 const UDP_GRO: i32 = 104;
 /// What one call may bring.
-const READ_BYTES: usize = 65_536;
-const MAX_RUN_PACKETS: usize = 4096;
+pub const READ_BYTES: usize = 65_536;
 /// Opening may part each run in two: inner packets and graces.
 const MOST_RUNS: usize = 256 / 2;
 /// Calls for one batch, so that a flood of what is dropped at once can't hold up the rest.
 const MOST_CALLS: usize = 512;
 /// The longest datagram that is one (`chancel.wire.datagram`).
-const MAX_DATAGRAM_BYTES: usize = 1522;
+pub const MAX_DATAGRAM_BYTES: usize = 1522;
 /// What an ICMP error about something we sent becomes; taken off, and nothing is lost.
-const PENDING: [i32; 11] = [
+pub const PENDING: [i32; 11] = [
     libc::EACCES,
     libc::ECONNREFUSED,
     libc::EHOSTDOWN,
@@ -86,10 +85,10 @@ pub fn receive_runs<'py>(
 }
 
 /// What one call brought: datagrams of `segment` bytes, of which the last may be shorter.
-struct Train {
-    size: usize,
-    segment: usize,
-    source: Packed,
+pub struct Train {
+    pub size: usize,
+    pub segment: usize,
+    pub source: Packed,
 }
 
 /// Room for control messages: 64 bytes of them, and one with the size of segments.
@@ -97,7 +96,8 @@ struct Train {
 #[repr(C, align(8))]
 struct Control([u64; 14]);
 
-fn receive(fd: i32, free: &mut [u8]) -> Result<Train, i32> {
+/// Receive one train into `free`; the `errno` where nothing came.
+pub fn receive(fd: i32, free: &mut [u8]) -> Result<Train, i32> {
     let mut name = SocketAddress::empty();
     let mut control = Control::default();
     let mut vector = iovec {
@@ -255,38 +255,21 @@ impl Receiving {
             (count, last, size) = (count - 1, segment, size - last);
         }
         self.source = Source::packed(train.source);
-        if !self.extend(at, count, segment, last) {
-            self.runs.push(Run {
-                tunnel: self.tunnel,
-                next: 0,
-                packets: count,
-                size: segment,
-                last,
-                offset: at,
-                source: self.source,
-            });
+        let run = Run {
+            tunnel: self.tunnel,
+            next: 0,
+            packets: count,
+            size: segment,
+            last,
+            offset: at,
+            source: self.source,
+        };
+        let before = self.runs.last_mut();
+        if !before.is_some_and(|before| before.extend(&run)) {
+            self.runs.push(run);
             self.total += 1;
         }
         size
-    }
-
-    /// Put packets into the run before, if they can be a part of that.
-    fn extend(&mut self, at: usize, count: usize, size: usize, last: usize) -> bool {
-        let Some(run) = self.runs.last_mut() else {
-            return false;
-        };
-        if run.tunnel != self.tunnel
-            || run.end() != at
-            || run.last != run.size
-            || run.packets + count > MAX_RUN_PACKETS
-            || !(size == run.size || (count == 1 && size < run.size))
-            || run.source != self.source
-        {
-            return false;
-        }
-        run.packets += count;
-        run.last = last;
-        true
     }
 
     fn finish(&self, found: &Bound<'_, PyList>) -> PyResult<()> {

@@ -73,19 +73,20 @@ pub fn send_runs<'py>(
             let socket = Socket { fd, to, to_bytes };
             send_all(socket, &mut sent, &memory, &runs, gso)?;
         }
-        None => {
-            sent.calls = runs
-                .iter()
-                .map(|run| run.packets.div_ceil(step(run, gso)))
-                .sum();
-            sent.failed = runs.iter().map(|run| run.packets).sum();
-            sent.error = EAI_ADDRFAMILY;
-        }
+        None => sent.no_address(&runs, gso),
     }
     sent.into_python(py)
 }
 
 impl Sent {
+    /// Count runs for an address of a family that the socket hasn't.
+    pub fn no_address(&mut self, runs: &[Run], gso: bool) {
+        let calls = runs.iter().map(|run| run.packets.div_ceil(step(run, gso)));
+        self.calls += calls.sum::<usize>();
+        self.failed += runs.iter().map(|run| run.packets).sum::<usize>();
+        self.error = EAI_ADDRFAMILY;
+    }
+
     /// As Python's sender takes it.
     pub fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         let Self {

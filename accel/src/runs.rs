@@ -10,6 +10,9 @@ use crate::memory::Memory;
 /// An address as runs carry it: IPv6 (IPv4 mapped into it), then the port, big-endian.
 pub const SOURCE_BYTES: usize = 18;
 
+/// Packets that a run has room for (`chancel.daemon.run`).
+pub const MAX_RUN_PACKETS: usize = 4096;
+
 static RUN: PyOnceLock<(Py<PyType>, Py<PyAny>)> = PyOnceLock::new();
 
 /// What Python has as `Run.source`: an address, or nothing.
@@ -110,6 +113,24 @@ impl Run {
     /// Offset of the first byte behind the run.
     pub fn end(&self) -> usize {
         self.offset + (self.packets - 1) * self.size + self.last
+    }
+
+    /// Take another run in, if it goes on where this one ends and all stays one run.
+    pub fn extend(&mut self, next: &Self) -> bool {
+        let packets = self.packets + next.packets;
+        let fits = next.size == self.size || (next.packets == 1 && next.size < self.size);
+        let joins = self.tunnel == next.tunnel
+            && self.next == next.next
+            && self.source == next.source
+            && self.end() == next.offset
+            && self.last == self.size
+            && fits
+            && packets <= MAX_RUN_PACKETS;
+        if joins {
+            self.packets = packets;
+            self.last = next.last;
+        }
+        joins
     }
 
     /// Where packet `i` begins, and how long it is.

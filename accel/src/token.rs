@@ -4,10 +4,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::lane::NeighbourLied;
-use crate::runs::{Run, SOURCE_BYTES, Source};
+use crate::runs::{MAX_RUN_PACKETS, Run, SOURCE_BYTES, Source};
 
 const MAX_RUNS: usize = 256;
-const MAX_RUN_PACKETS: usize = 4096;
 const MAX_PACKET_BYTES: usize = 2048;
 const RUN_BYTES: usize = 36;
 pub const MAX_TOKEN_BYTES: usize = 1 + MAX_RUNS * RUN_BYTES;

@@ -214,9 +214,7 @@ impl OpenTurns {
         tunnel.bytes += bytes;
         tunnel.at = now;
         output.hand_over(py, &self.opened)?;
-        let lone = input.is_lone();
-        input.taken();
-        input.give_back(from, lone)?;
+        input.done(from)?;
         Ok(Outcome::Carried)
     }
 }

@@ -207,9 +207,7 @@ impl SealTurns {
         }
         tunnel.bytes += (bytes + packets * (tunnel.layout.header_bytes + TAG_BYTES)) as u64;
         output.hand_over(py, &self.sealed)?;
-        let lone = input.is_lone();
-        input.taken();
-        input.give_back(from, lone)?;
+        input.done(from)?;
         Ok(Outcome::Carried)
     }
 }

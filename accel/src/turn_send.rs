@@ -114,9 +114,7 @@ impl SendTurns {
             &self.runs,
             tunnel.gso,
         )?;
-        let lone = input.is_lone();
-        input.taken();
-        input.give_back(slot, lone)?;
+        input.done(slot)?;
         if tunnel.sent.refusal != 0 || tunnel.sent.fatal != 0 {
             return Ok(Outcome::Settle);
         }

@@ -91,9 +91,7 @@ impl WriteTurns {
         memory.copy_into(begin + from, &mut self.copy, from, to - from)?;
         self.runs.clear();
         self.runs.extend_from_slice(input.runs());
-        let lone = input.is_lone();
-        input.taken();
-        input.give_back(slot, lone)?;
+        input.done(slot)?;
         let mut writer = tunnel.writer.try_borrow_mut(py)?;
         let copy = self.copy.own()?;
         for run in &self.runs {

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 
-from chancel.daemon.board import BoardReader, BoardWriter, make_board
+from chancel.daemon.board import HEADS_BYTES, BoardReader, BoardWriter, make_board
 from chancel.daemon.config_types import Mode
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.metrics import exposition
@@ -56,7 +56,8 @@ def _write(name: str, record: bytes) -> None:
     """An entry as its owner could write it: the checksum fits, as a lie is no accident."""
     size = len(_DEFAULTS[name]) if record else 0
     body = (record + _DEFAULTS[name][len(record) :]) if record else b""
-    os.pwrite(_MEMORY[name], _HEAD.pack(size, zlib.crc32(body)) + body, 0)
+    os.pwrite(_MEMORY[name], body, HEADS_BYTES)
+    os.pwrite(_MEMORY[name], _HEAD.pack(size, zlib.crc32(body)), 0)
 
 
 def _default(name: str) -> bytes:
@@ -64,7 +65,7 @@ def _default(name: str) -> bytes:
     memory = make_board(name)
     BoardWriter(memory).write(0, _BOARDS[name].record(), {})
     size, _checksum = _HEAD.unpack(os.pread(memory, _HEAD.size, 0))
-    body = os.pread(memory, size, _HEAD.size)
+    body = os.pread(memory, size, HEADS_BYTES)
     os.close(memory)
     return body
 

@@ -82,7 +82,7 @@ def test_an_instance_may_be_longer_than_a_device(parish: Parish) -> None:
             "offload off tso",
             "offload: 'tso' is no offload (expected on or off, then any of gso, gro",
         ),
-        ("accelerator off", "accelerator: has no meaning for a cathedral"),
+        ("accelerator no", "accelerator: 'no' is unknown (expected on or off)"),
         ("run nave as root", "run: process 'nave' is unknown"),
         ("tfc", None),
     ],

@@ -1,4 +1,4 @@
-"""A duty at work in the test's own process: by the interpreter, or by compiled turns."""
+"""A duty at work in the test's own process: for each batch, or by turns."""
 
 from __future__ import annotations
 
@@ -48,11 +48,15 @@ alike = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 class Stand:
     """One duty at work; its neighbours, which are in Python, are the test."""
 
-    def __init__(self, name: str, make: Callable[[Any], Any], used: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, make: Callable[[Any], Any], used: tuple[str, ...], *, lone: bool
+    ) -> None:
         self._used = used
         with self._using():
             self.bench = Bench(name)
             self.duty = make(self.bench.process)
+        if not (used or lone):
+            self.bench.process.shorten(None)
         self.handed = 0
         """How many sources were served by Python."""
 
@@ -93,9 +97,14 @@ class Stand:
 
 @contextmanager
 def standing(
-    name: str, make: Callable[[Any], Any], used: tuple[str, ...] = twins.NAMES
+    name: str,
+    make: Callable[[Any], Any],
+    used: tuple[str, ...] = twins.NAMES,
+    *,
+    lone: bool = False,
 ) -> Iterator[Stand]:
-    stand = Stand(name, make, used)
+    """``lone``: without anything compiled, lone packets are carried by turns in Python."""
+    stand = Stand(name, make, used, lone=lone)
     with closing(stand.bench):
         yield stand
 

@@ -18,6 +18,8 @@ from chancel.daemon import topology
 from chancel.daemon.board import (
     BOARD_BYTES,
     ENTRY_BYTES,
+    HEAD_BYTES,
+    HEADS_BYTES,
     MAX_TUNNELS,
     BoardReader,
     BoardWriter,
@@ -53,7 +55,7 @@ def test_every_record_packs_and_fits_an_entry_with_all_counters(record: type[Rec
     written = filled(record)
     assert record.unpack(written.pack()) == written
     assert len(written.pack()) == record.size()
-    assert 8 + record.size() + 8 + 16 * len(Drop) <= ENTRY_BYTES
+    assert record.size() + 8 + 16 * len(Drop) <= ENTRY_BYTES
     for tunnel in (0, 7, MAX_TUNNELS - 1):
         assert reader.read(tunnel) is None
         writer.write(tunnel, written, ALL_DROPS, 2**63 + tunnel, {Drop.NO_KEY: 7.5})
@@ -118,12 +120,12 @@ def test_an_owner_that_lost_the_processor_within_its_write_is_waited_for() -> No
     memory = make_board("test")
     reader = BoardReader(memory, PurgatoryRecord)
     body = PurgatoryRecord(1, 2, 3).pack() + bytes(8 + 16 * len(Drop))
-    entry = struct.pack("=II", len(body), zlib.crc32(body)) + body
-    os.pwrite(memory, entry[:20], 0)
+    os.pwrite(memory, struct.pack("=II", len(body), zlib.crc32(body)), 0)
+    os.pwrite(memory, body[:20], HEADS_BYTES)
     child = os.fork()
     if child == 0:
         time.sleep(0.05)
-        os.pwrite(memory, entry[20:], 20)
+        os.pwrite(memory, body[20:], HEADS_BYTES + 20)
         os._exit(0)
     read = reader.read(0)
     assert read is not None
@@ -178,14 +180,14 @@ class Torn(bytearray):
         return (self._torn.pop() if self._torn else bytes(self))[at]
 
 
-@given(st.integers(1, 384), st.integers(0, 1))
+@given(st.integers(1, HEAD_BYTES) | st.integers(HEADS_BYTES, HEADS_BYTES + 376), st.integers(0, 1))
 def test_a_copy_with_any_part_of_another_version_is_read_again(at: int, which: int) -> None:
     memory = make_board("test")
     writer, reader = BoardWriter(memory), BoardReader(memory, PurgatoryRecord)
     versions = []
     for number in (1, 2):
         writer.write(0, PurgatoryRecord(number, number, number), dict.fromkeys(Drop, number))
-        versions.append(bytes(reader._map[:ENTRY_BYTES]))
+        versions.append(bytes(reader._map[: HEADS_BYTES + ENTRY_BYTES]))
     os.close(memory)
     old, new = versions
     torn = Torn(versions[which], [old[:at] + new[at:], new[:at] + old[at:]])

@@ -15,7 +15,10 @@ import pytest
 from chancel.daemon import replacing
 from chancel.daemon.peers import Peers, open_file, path_of
 from chancel.daemon.records import ConfessRecord, HeavenTxRecord
+from chancel.daemon.run import pack_address
+from chancel.protocol.client import IN_VAIN_S
 from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey
+from chancel.vault.ambries import AmbryHistory, beside
 from chancel.vault.files import SecretFile
 from chancel.vault.secret import Secret
 from chancel.wire.remembrance import RemembranceBody
@@ -256,6 +259,65 @@ class TestAmbry:
         assert (end.trouble, end.board.generation) == ("", 7)
         assert (home / "secret").read_bytes() == SHARED
 
+    def test_which_there_were_is_kept_beside_it(self, home: Path) -> None:
+        cathedral = Cathedral(FIRST)
+        for generation in (7, 8):
+            cathedral.ambry = ambry(generation)
+            End(home, cathedral, kek=str(home / "kek"))
+        kept = beside(home / "secret")
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert AmbryHistory.decode(kept.read_bytes()).replaced == (7,)
+        assert {each.name for each in home.iterdir() if each.suffix == replacing.SUFFIX} == set()
+
+    def test_one_that_was_replaced_is_not_taken_after_a_restart(self, home: Path) -> None:
+        cathedral = Cathedral(FIRST)
+        for generation in (7, 8):
+            cathedral.ambry = ambry(generation)
+            End(home, cathedral, kek=str(home / "kek"))
+        cathedral.ambry = ambry(7)
+        end = End(home, cathedral, kek=str(home / "kek"))
+        end.run(20.0)
+        assert (end.trouble, end.board.generation) == ("ambry-repeated", 0)
+        cathedral.ambry = ambry(8)
+        end.run(6.0)
+        assert (end.trouble, end.board.generation) == ("", 8)
+
+    def test_which_there_were_is_not_believed_of_a_file_that_others_can_change(
+        self, home: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is as if there were none, until the next ambry makes one."""
+        kept = beside(home / "secret")
+        cathedral = Cathedral(FIRST)
+        for generation in (7, 8):
+            cathedral.ambry = ambry(generation)
+            End(home, cathedral, kek=str(home / "kek"))
+        kept.chmod(0o620)
+        cathedral.ambry = ambry(7)
+        end = End(home, cathedral, kek=str(home / "kek"))
+        assert end.board.generation == 7
+        assert f"ambries can't be recalled tunnel=a error={kept}: others have rights" in caplog.text
+        assert kept.stat().st_mode & 0o777 == 0o600
+
+    def test_which_there_were_reaches_the_disk_first(self, home: Path) -> None:
+        """A directory stands in the way of it: then the secret is not replaced."""
+        beside(home / "secret").mkdir()
+        cathedral = Cathedral(FIRST)
+        cathedral.ambry = ambry(7)
+        end = End(home, cathedral, kek=str(home / "kek"))
+        assert (end.trouble, end.board.generation) == ("ambry-not-kept", 0)
+        assert not (home / "secret").exists()
+        beside(home / "secret").rmdir()
+        end.run(6.0)
+        assert (end.trouble, end.board.generation) == ("", 7)
+
+    def test_without_a_kek_none_are_looked_for(
+        self, home: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (home / "kek").touch(0o600)
+        beside(home / "secret").mkdir()
+        End(home, Cathedral(FIRST))
+        assert "ambries" not in caplog.text
+
     def test_one_for_another_kek(self, home: Path) -> None:
         cathedral = Cathedral(FIRST)
         cathedral.ambry = ambry(7, kek=bytes(32))
@@ -275,6 +337,33 @@ class TestAmbry:
         (home / "kek").chmod(0o600)
         end.run(6.0)
         assert (end.trouble, end.board.generation) == ("", 7)
+
+
+class TestPromises:
+    def end(self, home: Path) -> End:
+        first, second = Cathedral(FIRST), Cathedral(SECOND)
+        first.peer = second.peer = PEER
+        end = End(home, first, second)
+        end.run(IN_VAIN_S + 20.0)
+        assert address(end.board.cathedral) == SECOND
+        return end
+
+    def test_one_that_keeps_none_is_left_and_it_is_shown(self, home: Path) -> None:
+        assert self.end(home).trouble == "cathedral-in-vain"
+
+    def test_until_the_peer_is_heard(self, home: Path) -> None:
+        end = self.end(home)
+        end.client.hear(ConfessRecord(peer=pack_address(PEER), peer_at=end.now), None, end.now)
+        assert end.trouble == ""
+
+    def test_what_is_worse_stays(self, home: Path) -> None:
+        first, second = Cathedral(FIRST), Cathedral(SECOND)
+        first.peer = second.peer = PEER
+        first.ambry = second.ambry = ambry(7, kek=bytes(32))
+        end = End(home, first, second, kek=str(home / "kek"))
+        end.run(IN_VAIN_S + 20.0)
+        assert address(end.board.cathedral) == SECOND
+        assert end.trouble == "ambry-bad-tag"
 
 
 class TestRemembrance:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from chancel.daemon.cathedral_log import CHANGES_AT_ONCE, TOLD_INTERVAL_S, CathedralLog
-from chancel.protocol.registration_events import CathedralSilent
+from chancel.protocol.client import IN_VAIN_S
+from chancel.protocol.registration_events import CathedralInVain, CathedralSilent
 from tests.daemon.registered import End
 from tests.protocol.registration_world import FIRST, NOW, PEER, SECOND, Cathedral
 
@@ -50,6 +51,28 @@ def test_silence_is_told_again_after_an_answer(
         end.run(60.0)
     assert len(lines(caplog, "cathedral is silent")) == 2
     assert len(lines(caplog, "cathedral answers")) == 2
+
+
+def test_promises_in_vain_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two cathedrals that promise the peer in turn, and a path that never comes to be."""
+    first, second = Cathedral(FIRST), Cathedral(SECOND)
+    first.peer = second.peer = PEER
+    end = End(tmp_path, first, second)
+    end.run(8 * IN_VAIN_S)
+    left = [event for event in end.events if isinstance(event, CathedralInVain)]
+    told = lines(caplog, "promises the peer in vain")
+    assert len(told) == len(left) >= 3
+    assert (
+        told[0] == f"cathedral promises the peer in vain tunnel=a cathedral={FIRST} next={SECOND}"
+    )
+
+
+def test_promises_in_vain_without_end_are_told_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    told = CathedralLog("a")
+    for number in range(1000):
+        told.tell(CathedralInVain(FIRST, SECOND), NOW + number)
+    assert len(lines(caplog, "in vain")) == 1 + 999 // TOLD_INTERVAL_S
+    assert "suppressed=59" in lines(caplog, "in vain")[-1]
 
 
 def test_a_path_that_comes_and_goes(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ import pytest
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.duties.bless import Bless
 from chancel.daemon.duties.confess import Confess
-from chancel.daemon.lane import LaneReader, LaneWriter
+from chancel.daemon.lane import SLOT_BYTES, LaneReader, LaneWriter
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.run import MAX_RUNS, TO_CANDIDATE, Run, pack_address
 from chancel.daemon.settings import TunnelSettings
@@ -143,7 +143,7 @@ def test_what_can_not_be_sealed_ends_the_process(bench_of: BenchOf, size: int) -
 
 def test_a_batch_without_room_for_sealing_it_ends_the_process(bench_of: BenchOf) -> None:
     bless = Blessing(bench_of("bless"))
-    put(bless.writer, [bytes(1330)] * 195)
+    put(bless.writer, [bytes(1330)] * (SLOT_BYTES // 1330))
     with pytest.raises(NeighbourLied):
         bless.duty._seal()
 

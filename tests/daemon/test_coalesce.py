@@ -246,6 +246,17 @@ def test_two_flows_in_one_run_become_two_trains(protocol: int) -> None:
     assert_kept(packets, frames)
 
 
+@pytest.mark.parametrize("flow", [Flow(), Flow(protocol=UDP), Flow(window=9)])
+def test_a_short_packet_behind_a_train_goes_alone(flow: Flow) -> None:
+    """An acknowledgement, for example: where traffic goes both ways, one follows most trains."""
+    short = flow._replace(source_port=7, destination_port=8).packet(b"")
+    train_of_ten = train(Flow(protocol=flow.protocol), 10, 100, 100)
+    frames, _ = join([*train_of_ten, short])
+    assert len(frames) == 2
+    assert frames[1] == NO_VNET + short
+    assert_kept([*train_of_ten, short], frames)
+
+
 def test_interleaved_flows_keep_their_order() -> None:
     pairs = zip(train(Flow(), 5, 100, 100), train(Flow(source_port=7), 5, 100, 100), strict=True)
     packets = [packet for pair in pairs for packet in pair]

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from chancel.daemon import child, config, group, guardian
-from chancel.daemon.board import ENTRY_BYTES, BoardReader, BoardWriter, make_board
+from chancel.daemon.board import HEAD_BYTES, HEADS_BYTES, BoardReader, BoardWriter, make_board
 from chancel.daemon.config_types import Mode
-from chancel.daemon.lane import LaneCopy, LaneReader, LaneWriter, make_lane
+from chancel.daemon.lane import SLOT_BYTES, LaneCopy, LaneReader, LaneWriter, make_lane
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import KeyLink, make_link
 from chancel.daemon.process import Process
@@ -74,7 +74,9 @@ def to_guardian(words: bytes, times: int = 1) -> Lie:
 def on_board(entry: bytes) -> Lie:
     def lie(process: Process) -> None:
         assert process.board is not None
-        process.board._map[: len(entry)] = entry
+        body = entry[HEAD_BYTES:]
+        process.board._map[HEADS_BYTES : HEADS_BYTES + len(body)] = body
+        process.board._map[:HEAD_BYTES] = entry[:HEAD_BYTES]
         process.ring()
 
     return lie
@@ -85,7 +87,7 @@ def entry_of(record: Record) -> bytes:
     memory = make_board("lie")
     BoardWriter(memory).write(0, record, {})
     size, _ = struct.unpack("=II", os.pread(memory, 8, 0))
-    body = record.pack() + os.pread(memory, size - record.size(), 8 + record.size())
+    body = record.pack() + os.pread(memory, size - record.size(), HEADS_BYTES + record.size())
     os.close(memory)
     return struct.pack("=II", size, zlib.crc32(body)) + body
 
@@ -99,7 +101,7 @@ class Case(NamedTuple):
     words: str
 
 
-ODD = Run(0, 0, 1, 100, 100, 256 * 1024 - 50)
+ODD = Run(0, 0, 1, 100, 100, SLOT_BYTES - 50)
 LONG = Run(0, 0, 120, 2048, 2048, 0)
 TINY = Run(0, 0, 1, 1, 1, 0)
 
@@ -254,11 +256,10 @@ def test_drops_at_impossible_times_are_a_lie() -> None:
     writer = BoardWriter(memory)
     reader = BoardReader(memory, ConfessRecord)
     writer.write(0, ConfessRecord(), {})
-    entry = bytearray(writer._map[:ENTRY_BYTES])
-    (size,) = struct.unpack_from("=I", entry)
-    struct.pack_into("=d", entry, 8 + size - 8, float("nan"))
-    struct.pack_into("=I", entry, 4, zlib.crc32(entry[8 : 8 + size]))
-    writer._map[:ENTRY_BYTES] = bytes(entry)
+    (size,) = struct.unpack_from("=I", writer._map)
+    entry = writer._map[HEADS_BYTES : HEADS_BYTES + size]
+    struct.pack_into("=d", entry, size - 8, float("nan"))
+    struct.pack_into("=I", writer._map, 4, zlib.crc32(entry))
     with pytest.raises(NeighbourLied, match="impossible times"):
         reader.read(0)
 

@@ -72,6 +72,27 @@ def test_without_any_name_it_runs_and_says_so(in_network: InNetwork, tmp: Path) 
     in_network(test)
 
 
+def test_a_tunnel_that_comes_or_goes_is_no_change(in_network: InNetwork, tmp: Path) -> None:
+    """Or each that joins would have all others look for their peers anew."""
+
+    def test() -> None:
+        makers = guardian.load_duties(Mode.TUNNEL)
+        line = f"cathedral 127.0.0.1:{PORT}"
+        running = Running(tmp, with_cathedral(tmp, line), makers=makers)
+        for _ in range(3):  # each request is served after the news of the one before
+            running.add(text(tmp, 2, "route 10.99.0.0/16"))
+            running.ask({"do": "remove", "instance": "dm2"})
+        assert running.log().count("tunnel removed") == 3
+        assert "network changed" not in running.log()
+        with netconf.netlink() as ip:
+            ip.link("add", ifname="wire", kind="veth", peer={"ifname": "other"})
+        netconf.configure("wire", IPv4Interface("192.0.2.1/24"), 1500, [])
+        eventually(lambda: "network changed" in running.log())
+        assert running.stop() == 0
+
+    in_network(test)
+
+
 def test_a_change_of_the_network_reaches_the_keeper(in_network: InNetwork, tmp: Path) -> None:
     def test() -> None:
         makers = guardian.load_duties(Mode.TUNNEL)

@@ -114,6 +114,12 @@ NEVER = {"heard_s": None, "peer_announced_s": None}
             "the cathedral answers and doesn't know the peer (last told of it 1 min 40 s ago)",
         ),
         (
+            {"trouble": "cathedral-in-vain", "trouble_s": 9.0, "known": 2},
+            "cathedral-in-vain",
+            "a cathedral said for minutes that the peer is there, and nothing of the peer came"
+            " through it, so it was left 9 s ago for 198.51.100.1:2333",
+        ),
+        (
             {},
             "no-answer",
             "no answer: 37 offers sent through the cathedral in 40 s, and nothing came back",
@@ -136,6 +142,13 @@ def test_an_ambry_of_no_use(trouble: str) -> None:
 def test_every_trouble_has_words() -> None:
     for trouble in TROUBLES[1:]:
         assert told(RELAYED, trouble=trouble), trouble
+
+
+def test_a_promise_in_vain_hides_nothing_that_the_peer_sends() -> None:
+    """With another secret at the peer no cathedral can keep its promise."""
+    lost = LOST | {"drops_by_process": drops("chapel", Drop.OFFER_BAD_TAG, 9, 1.0)}
+    ((code, _),) = told(lost, trouble="cathedral-in-vain", trouble_s=9.0)
+    assert code == "wrong-secret"
 
 
 def test_a_secret_that_has_yet_to_come_is_no_unreadable_one() -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from chancel.daemon.hot import twins
 from chancel.lab.lab import Lab
 from chancel.lab.namespace import LabError
 from tests.e2e.ends import STARTED, Pair
+from tests.e2e.report import MODES
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,14 @@ def lab() -> Iterator[Lab]:
     with built:
         yield built
     STARTED.clear()
+
+
+@pytest.fixture(params=MODES, scope="module")
+def mode(request: pytest.FixtureRequest) -> str:
+    """How the daemon carries packets: with compiled functions, or all in Python."""
+    if request.param == "accelerated" and twins.module() is None:
+        pytest.skip("needs cargo: `make setup` builds chancel_accel where it is found")
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

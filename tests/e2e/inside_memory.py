@@ -1,4 +1,4 @@
-"""What runs inside a host: how much memory the processes of a group have."""
+"""What runs inside a host: how much memory the processes of a group have, and what of."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ def alone_kb(pids: list[int]) -> int:
     own = 0
     files: dict[tuple[str, str], int] = defaultdict(int)
     for pid in pids:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        own += next(int(line.split()[1]) for line in rollup if line.startswith("Pss_Anon:"))
+        own += _rollup(pid, "Pss_Anon")
         key, rss = ("", ""), 0
         for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
             if found := _MAPPING.match(line):
@@ -31,3 +30,19 @@ def alone_kb(pids: list[int]) -> int:
             elif line.startswith("Anonymous:") and not key[0].startswith(_LANES):
                 files[key] = max(files[key], rss - int(line.split()[1]))
     return own + sum(files.values())
+
+
+def anonymous_kb(pids: list[int]) -> list[int]:
+    """What each has that is no file's; pages that it still shares with its parent count whole, so
+    that it is no growth when somebody writes to one."""
+    return [_rollup(pid, "Anonymous") for pid in pids]
+
+
+def _rollup(pid: int, word: str) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{word}:"))
+
+
+def with_library(pids: list[int], folder: str) -> int:
+    """How many of these processes have a library of this folder in their memory."""
+    return sum(f"/{folder}/" in Path(f"/proc/{pid}/maps").read_text() for pid in pids)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chancel.daemon import ctl, places, why_liturgy
+from chancel.daemon import ctl, metrics_client, places, why_liturgy
 from chancel.daemon.config_types import LITURGY_PROCESSES
 from chancel.errors import LocalProtocolError
 from chancel.lab.lab import Lab
@@ -77,6 +77,9 @@ def test_a_life_together(congregation: Congregation) -> None:
         "cafeba17-01-20": 0x20,
     }
     assert why_liturgy.findings(one.liturgy()) == []
+    told = metrics_client.read(one.runtime / "one.metrics")
+    assert 'chancel_liturgy_members{liturgy="one"} 3' in told
+    assert 'chancel_liturgy_joins_total{liturgy="one"} 3' in told
 
     # Three tunnels, and the processes are those that there were: nobody has been added.
     assert one.answer()["group"]["processes"] == processes

@@ -6,7 +6,7 @@ Some seconds of it; ``make soak`` does it for a minute.
 from __future__ import annotations
 
 import os
-import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from chancel.lab.lab import Lab
 from chancel.wire.drop import Drop
-from tests.e2e import overload, renewing
+from tests.e2e import overload, renewing, report
 from tests.e2e.ends import Pair
 from tests.e2e.overload import RIGHT, Overload
 
@@ -28,8 +28,8 @@ KEYS_WITHIN_S = 8.0
 """A renewed key needs its age, an exchange, and the peer's use of it; offers may be lost."""
 
 LEAST_SHARE = 0.7
-OFFERED_AT_LEAST = 1.5
-"""Times what arrives: on a busy machine nobody may be able to offer all of the twice."""
+LEAST_BUSY = 0.9
+"""Of the time: whoever sleeps while packets wait gives away what he could carry."""
 
 MOST_GROWTH_KB = 24 * 1024
 """Of one process: it touches all of its lanes, and fills its caches of views."""
@@ -54,11 +54,11 @@ pytestmark = pytest.mark.timeout(180 + 10 * SECONDS)
 
 
 @pytest.fixture(scope="module")
-def load(lab: Lab, folder: Path) -> Iterator[tuple[Pair, Overload]]:
-    left, right = lab.host("left"), lab.host("right")
+def load(lab: Lab, folder: Path, mode: str) -> Iterator[tuple[Pair, Overload]]:
+    left, right = lab.host(f"{mode}-left"), lab.host(f"{mode}-right")
     pair = Pair(left, right, folder)
     lab.veth(left, f"{pair.left.outer}/24", right, f"{pair.right.outer}/24")
-    pair.configure(0, "1400", *overload.LINES)
+    pair.configure(0, "1400", *overload.LINES, *report.MODES[mode])
     for end in pair.ends:
         end.command = renewing.command(REKEY_S)
     with overload.on_one_processor() as cpu:
@@ -69,26 +69,41 @@ def load(lab: Lab, folder: Path) -> Iterator[tuple[Pair, Overload]]:
     assert pair.stop() == [0, 0]
 
 
-def test_twice_of_what_it_can_take(load: tuple[Pair, Overload]) -> None:
+def test_twice_of_what_it_can_take(load: tuple[Pair, Overload], mode: str) -> None:
     pair, tunnel = load
     limit = tunnel.limit()
+    started = time.monotonic()
     logged = [len(end.logged("")) for end in pair.ends]
     before, installed = overload.memory_kb(pair), keys(pair)
     over, below, beats = [], [], []
-    for _ in range(ROUNDS):
-        over.append(tunnel.measure(2 * limit, SECONDS / ROUNDS - BELOW_S))
+    for number in range(ROUNDS):
+        over.append(tunnel.overload(2 * limit, SECONDS / ROUNDS - BELOW_S))
+        limit = max(limit, over[-1].delivered)
         beats += [end.tunnel("t0")["last_heartbeat_s"] for end in pair.ends]
         below.append(tunnel.measure(limit, BELOW_S))
+        report.tell(
+            f"overload, {mode}, round {number + 1} of {ROUNDS}: of {over[-1].offered:,.0f} packets"
+            f" a second {over[-1].delivered:,.0f} came; at the limit {below[-1].delivered:,.0f}"
+        )
     tunnel.measure(2 * limit, BELOW_S)
     assert pair.left.ping(RIGHT, PINGS) == PINGS, "at once"
 
     best = overload.typical(below)
-    assert overload.typical(over) >= LEAST_SHARE * best, (limit, over, below)
-    offered = statistics.median(each.offered / each.delivered for each in over)
-    assert offered >= OFFERED_AT_LEAST, (limit, over)
-    growth = {duty: kb - before[duty] for duty, kb in overload.memory_kb(pair).items()}
-    assert max(growth.values()) < MOST_GROWTH_KB, growth
     renewed = [now - then for now, then in zip(keys(pair), installed, strict=True)]
+    after = overload.memory_kb(pair)
+    carried, seconds = overload.typical(over), time.monotonic() - started
+    report.ALL.append(
+        report.Done(
+            *("UDP, twice of what it can take", mode, f"{carried / best:.0%} of the best", seconds),
+            *(f"{carried:,.0f} packets/s", min(renewed)),
+            *(sum(before.values()) / 1024, sum(after.values()) / 1024),
+        )
+    )
+    # Where nobody else wants the processor, the two together are the share of the best rate.
+    assert overload.for_work(over) >= LEAST_SHARE * overload.for_work(below), (limit, over, below)
+    assert min(each.busy for each in over) >= LEAST_BUSY, (limit, over)
+    growth = {duty: kb - before[duty] for duty, kb in after.items()}
+    assert max(growth.values()) < MOST_GROWTH_KB, growth
     assert min(renewed) >= SECONDS / KEYS_WITHIN_S, renewed
     assert max(beats) < SILENCE_S, beats
     for end, first in zip(pair.ends, logged, strict=True):

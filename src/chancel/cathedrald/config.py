@@ -16,11 +16,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from chancel.daemon import config_directives, places
 from chancel.daemon import config_values as values
+from chancel.daemon import places
 from chancel.daemon.config import begins_with_mode, read
+from chancel.daemon.config_dialect import Dialect
 from chancel.daemon.config_directives import ANY, CATHEDRAL, Draft, user_exists
-from chancel.daemon.config_lines import directives, quoted
+from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_secret import MAX_PATH_CHARS, check_secret
 from chancel.daemon.config_types import ControlSocket
 from chancel.daemon.config_values import Refused
@@ -38,7 +39,7 @@ MAX_INSTANCE_CHARS = 31
 
 _SHARED = (
     *("descr", "secret", "shroud", "tfc", "local", "run", "control", "pidfile"),
-    *("offload", "cathedral_nat_port"),
+    *("offload", "accelerator", "cathedral_nat_port"),
 )
 """Directives that mean the same as in a tunnel's file."""
 
@@ -66,6 +67,7 @@ class ServerConfig:
     shroud: bool
     tfc: bool
     offloads: Offload
+    accelerator: bool
     run_as: Mapping[str, str]
     control: ControlSocket | None
     pidfile: Path | None
@@ -110,25 +112,8 @@ def is_cathedral(path: Path) -> bool:
 def parse(text: str, file: str) -> ServerConfig:
     """Check a configuration; ``file`` is its name in messages. Raises :class:`ConfigError`."""
     draft = _Draft()
-    for line, name, value in directives(text, file):
-        draft.line = line
-        try:
-            _apply(draft, name, value)
-        except Refused as refused:
-            raise ConfigError(file, line, name, str(refused)) from None
+    _DIALECT.read(draft, text, file)
     return _Finish(draft, file).config()
-
-
-def _apply(draft: _Draft, name: str, value: str) -> None:
-    if name in _SHARED:
-        config_directives.apply(draft, name, value)
-        return
-    own = _OWN.get(name)
-    if own is None:
-        meaningless = "has no meaning for a cathedral (expected no such line)"
-        raise Refused(config_directives.unknown(name) or meaningless)
-    own(draft, value)
-    draft.lines[name] = draft.line
 
 
 def _once(draft: _Draft, name: str) -> None:
@@ -177,6 +162,8 @@ _OWN: dict[str, Callable[[_Draft, str], None]] = {
     "cathedral_p2p_sync": _p2p_sync,
 }
 
+_DIALECT = Dialect(CATHEDRAL, frozenset(_SHARED), _OWN)
+
 
 def _reachable(address: Address) -> Address:
     if ":" in address.host:
@@ -218,6 +205,7 @@ class _Finish:
             shroud=draft.shroud,
             tfc=draft.tfc,
             offloads=draft.offloads & OF_SOCKET,
+            accelerator=draft.accelerator,
             run_as=MappingProxyType(draft.run_as),
             control=draft.control,
             pidfile=draft.pidfile,

@@ -27,6 +27,7 @@ from chancel.cathedrald.relay import Relay
 from chancel.cathedrald.settings import LOOK_INTERVAL_S, SettingsFile
 from chancel.crypto.system import SystemSuite
 from chancel.daemon.link import MessageLink
+from chancel.daemon.loop import Woken
 from chancel.daemon.offloads import NONE, Offload
 from chancel.daemon.process import Process
 from chancel.daemon.publish import Publisher, earliest
@@ -139,6 +140,7 @@ class CathedralDuty:
     """The duty of the process ``cathedral``."""
 
     def __init__(self, process: Process) -> None:
+        self._process = process
         self._loop = process.loop
         self._publisher = Publisher(process)
         self._nave: Nave | None = None
@@ -156,10 +158,13 @@ class CathedralDuty:
         self._wind()
         for each in nave.sockets:
             self._loop.add(each, partial(self._receive, nave, each))
+        if nave.relay.shorten(nave.sockets):
+            self._process.shorten(partial(self._turn, nave))
 
     def remove(self, number: int) -> None:
         if self._nave is None:
             return
+        self._process.shorten(None)
         for each in self._nave.sockets:
             self._loop.remove(each)
         self._publisher.remove(number)
@@ -179,10 +184,21 @@ class CathedralDuty:
         self._wind()
 
     def _receive(self, nave: Nave, udp: socket.socket) -> None:
-        relay = nave.relay
-        given = relay.given
-        relay.receive(udp)
-        if relay.given != given:
+        given = nave.relay.given
+        nave.relay.receive(udp)
+        self._settle(nave, given)
+
+    def _turn(self, nave: Nave, epoll: int, deadline: float) -> Woken:
+        """Wait and relay without Python (``loop.Turns``)."""
+        given, calls = nave.relay.given, nave.relay.calls
+        woken = nave.relay.turn(epoll, deadline, self._publisher.due)
+        if nave.relay.calls != calls:
+            self._settle(nave, given)
+        return woken
+
+    def _settle(self, nave: Nave, given: int) -> None:
+        """After something was received: write down what the brain says to what it was given."""
+        if nave.relay.given != given:
             nave.write(time.monotonic())
         if not self._is_news:
             self._publisher.later(nave.number)

@@ -21,7 +21,7 @@ from chancel.cathedrald.opened import Opened
 from chancel.cathedrald.records import CathedralRecord
 from chancel.cathedrald.settings import bundle_directories, check_start
 from chancel.daemon import image, linux, logs, sandbox
-from chancel.daemon.accelerator import engage
+from chancel.daemon.accelerator import Accelerator, engage
 from chancel.daemon.child import Make
 from chancel.daemon.group import Group, Message
 from chancel.daemon.guarding import Guarding, hearing_signals, users_of, warm_up
@@ -81,13 +81,13 @@ def serve(
     """As :func:`run`, with duties of the caller's choice."""
     logs.setup(GUARDIAN)
     plan = sandbox.prepare_reading(confinement, readable(config))
-    engage(wanted=True)
+    accelerator = engage(wanted=config.accelerator)
     image.settle()
     with hearing_signals() as signals:
         users = users_of([config], makers)
         group = Group(TOPOLOGY, makers, users, plan, signals)
         guardian = Guardian(group, runtime_dir, signals, plan)
-        return guardian.live(lambda: guardian.start(config), up, RIGHTS)
+        return guardian.live(lambda: guardian.start(config, accelerator), up, RIGHTS)
 
 
 def readable(config: ServerConfig) -> tuple[str, ...]:
@@ -104,9 +104,9 @@ class Guardian(Guarding):
 
     _opened: Opened | None = None
 
-    def start(self, config: ServerConfig) -> None:
+    def start(self, config: ServerConfig, accelerator: Accelerator) -> None:
         """Open what it needs and hand it over. Raises :class:`ChancelError`."""
-        self.introduce(config.instance)
+        self.introduce(config.instance, {"accelerator": accelerator})
         opened = self._opened = Opened.open(config, self._runtime_dir)
         self._group.tell_control({"tunnel": CATHEDRAL, "about": opened.about()})
         self._group.tell_control({"news": CATHEDRAL}, [opened.news[1].fileno()])

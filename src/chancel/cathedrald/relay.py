@@ -8,6 +8,9 @@ What comes one by one but goes the same way becomes a train here, as long as mor
 Everything else (offers, and all datagrams under a shroud) is given to the brain one by one, and
 what that wants to send is sent at once. All sockets are received from; the main one sends.
 
+With the accelerator compiled turns wait and relay (``daemon.hot.turns``) trains of traffic whose
+ways the brain has told here, as long as those ways don't change. Everything else comes here.
+
 At some hundred trains a second each finds the processor's caches filled by others, and costs what
 Python has to be fetched for it: five times as much as in a row. So what is on a train's way is kept
 short, at the price of some repetition, and a train that comes alone is not asked for a companion.
@@ -24,12 +27,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from chancel.daemon.hot import twins
 from chancel.daemon.hot.receive import READ_BYTES, Source, receive
 from chancel.daemon.hot.send import UDP_SEGMENT, UdpSender
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.linux import untouched_memory
-from chancel.daemon.run import MAX_RUN_PACKETS, Run
-from chancel.protocol.cathedral.cathedral import Cathedral
+from chancel.daemon.loop import Woken
+from chancel.daemon.run import MAX_RUN_PACKETS, Run, pack_address, unpack_address
+from chancel.protocol.cathedral.cathedral import Cathedral, Route
 from chancel.wire.datagram import CURRENT, MAX_DATAGRAM_BYTES
 from chancel.wire.types import Address
 
@@ -44,6 +49,9 @@ BUSY_S: Final = 0.0005
 
 HEAD_BYTES: Final = 32
 """Of traffic: SPI, counters, flocks."""
+
+_IN_TURNS: Final = frozenset({"receive", "send", "turn"})
+"""The hot functions that compiled turns of a relay are made of; there are none in Python."""
 
 _MIN_BYTES: Final = CURRENT.traffic.overhead_bytes
 _SPI, _FLOCKS = slice(0, 4), slice(16, 32)
@@ -103,6 +111,12 @@ class Relay:
         self._room = self._slot.memory[:READ_BYTES]
         self._shape = _Shape(self._slot, 0, 0)
         self._shroud = shroud
+        self._turns: Any = None
+        if not shroud and twins.used() >= _IN_TURNS:
+            self._turns = twins.compiled("turn").RelayTurns(self._slot.memory)
+        self._sockets: list[int] = []
+        self._lent: tuple[int, bool] | None = None
+        """By what compiled turns go: how often ways have changed, and whether there is GSO."""
         self._run: Run | None = None
         self._target: Address | None = None
         self._began_at = 0.0
@@ -111,6 +125,38 @@ class Relay:
         self.calls = 0
         self.given = 0
         """Datagrams that were the brain's."""
+
+    def shorten(self, sockets: list[socket.socket]) -> bool:
+        """Let compiled turns receive on these sockets; whether there are such turns."""
+        self._sockets = [each.fileno() for each in sockets]
+        return self._turns is not None
+
+    def turn(self, epoll: int, deadline: float, due: float) -> Woken:
+        """Wait, and relay without Python (``loop.Turns``), then keep the books of it, and deal with
+        what was no traffic. Once something was relayed, not longer than until ``due``."""
+        lent = self._brain.relayed.changes, self.sender.gso
+        if lent != self._lent:
+            self._turns.serve(self._sockets, *self.sender.fixed, self.sender.gso)
+            self._lent = lent
+        woken: Woken = self._turns.run(epoll, deadline, due)
+        calls, datagrams, octets, sent = self._turns.carried()
+        if calls:
+            self.calls += calls
+            self.datagrams += datagrams
+            self.octets += octets
+            self._brain.relayed.passed(octets, datagrams)
+            self.sender.account(sent)
+        if (odd := self._turns.odd()) is not None:
+            at, size, segment, source = odd
+            self._take(at, size, segment, unpack_address(source), time.monotonic())
+            self._send_run()
+        return woken
+
+    def _lend(self, head: bytes, route: Route) -> None:
+        """Let compiled turns know where traffic with this head goes."""
+        if not route.is_limited:
+            to = pack_address(route.destination)
+            self._turns.lead(head[_SPI] + head[_FLOCKS], to, route.federated)
 
     def receive(self, udp: socket.socket) -> None:
         """Take what waits on a socket, and send what comes of it."""
@@ -170,6 +216,8 @@ class Relay:
         except OSError:
             return False  # the sender finds out why
         route.pass_train(size, count)
+        if self._turns is not None:
+            self._lend(head, route)
         self.datagrams += count
         self.octets += size
         sender.calls += 1
@@ -207,6 +255,8 @@ class Relay:
         if route is None:
             self._give(at, (packets - 1) * segment + last, segment, source, now)
             return 0
+        if self._turns is not None:
+            self._lend(head, route)
         passing = route.admit_train(segment, packets, last, now)
         if not passing:
             return 0

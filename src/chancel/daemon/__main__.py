@@ -1,8 +1,13 @@
+# ruff: noqa: E402 - numpy is postponed before anybody imports it
 """The daemon's own program (``program``): a group of tunnels, or of a liturgy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from chancel.daemon import arrays
+
+arrays.postpone()
 
 from chancel.daemon import (
     cell,

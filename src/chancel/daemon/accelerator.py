@@ -10,6 +10,7 @@ import enum
 import logging
 
 from chancel import __version__
+from chancel.daemon import arrays
 from chancel.daemon.hot import twins
 
 log = logging.getLogger("chancel.daemon")
@@ -29,6 +30,8 @@ def engage(*, wanted: bool) -> Accelerator:
     """Decide for the processes that are forked from here on, and say so."""
     state = _find() if wanted else Accelerator.OFF
     twins.use(twins.NAMES if state is Accelerator.ON else ())
+    if state is not Accelerator.ON:
+        arrays.load()
     if state is Accelerator.NOT_INSTALLED:
         log.info("no accelerator is installed: Python carries the packets (make accel builds it)")
     elif state is not Accelerator.ANOTHER_VERSION:

@@ -2,9 +2,12 @@
 
 Each process has one memory object that it alone writes; the readers named in ``topology`` map it
 read-only. An entry per tunnel holds the owner's record (``records``), its drop counters and how
-often the process woke up, behind a checksum: a reader copies an entry and believes it only when the
-checksum fits, so a copy torn by a concurrent write is noticed on any processor, whatever its memory
-order, and read again.
+often the process woke up; its size and checksum stand in a head: a reader copies an entry and
+believes it only when the checksum fits, so a copy torn by a concurrent write is noticed on any
+processor, whatever its memory order, and read again.
+
+All heads stand before the entries: who looks what has changed reads them alone, and no page of
+tunnels that there aren't (half a MB for each board).
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ MAX_TUNNELS = 256
 """Tunnels one group can hold: 254 peers of a liturgy and room for two more."""
 
 ENTRY_BYTES = 2048
-BOARD_BYTES = MAX_TUNNELS * ENTRY_BYTES
+HEAD_BYTES = 8
+HEADS_BYTES = MAX_TUNNELS * HEAD_BYTES
+BOARD_BYTES = HEADS_BYTES + MAX_TUNNELS * ENTRY_BYTES
 
 _HEAD = struct.Struct("=II")
 _DROPS = tuple(Drop)
@@ -40,6 +45,10 @@ _AT_ONCE = 16
 """Tries without a pause; then the owner has lost the processor within its write, and gets time."""
 
 R = TypeVar("R", bound=Record)
+
+
+def _entry_at(tunnel: int) -> int:
+    return HEADS_BYTES + tunnel * ENTRY_BYTES
 
 
 class Entry(NamedTuple, Generic[R]):
@@ -84,13 +93,15 @@ class BoardWriter:
             *[drops.get(reason, 0) for reason in _DROPS],
             *[dropped_at.get(reason, 0.0) for reason in _DROPS],
         )
-        at = tunnel * ENTRY_BYTES
-        entry = _HEAD.pack(len(body), zlib.crc32(body)) + body
-        self._map[at : at + len(entry)] = entry
+        at = _entry_at(tunnel)
+        self._map[at : at + len(body)] = body
+        head = tunnel * HEAD_BYTES
+        self._map[head : head + HEAD_BYTES] = _HEAD.pack(len(body), zlib.crc32(body))
 
     def clear(self, tunnel: int) -> None:
         """Withdraw a tunnel's entry."""
-        at = tunnel * ENTRY_BYTES
+        head, at = tunnel * HEAD_BYTES, _entry_at(tunnel)
+        self._map[head : head + HEAD_BYTES] = bytes(HEAD_BYTES)
         self._map[at : at + ENTRY_BYTES] = bytes(ENTRY_BYTES)
 
 
@@ -99,16 +110,16 @@ class BoardReader(Generic[R]):
 
     def __init__(self, memory: int, record: type[R]) -> None:
         self._map = linux.map_memory(memory, BOARD_BYTES, writable=False)
-        self._heads = self._map.cast("Q")[:: ENTRY_BYTES // _HEAD.size]
-        self._seen = bytes(MAX_TUNNELS * _HEAD.size)
+        self._heads = self._map[:HEADS_BYTES]
+        self._seen = bytes(HEADS_BYTES)
         self._record = record
         self._size = record.size() + _COUNTERS.size
 
     def changed(self) -> list[int]:
         """The tunnels whose entries were written or withdrawn since this was asked last.
 
-        Looking at the heads of all entries costs as much as reading one of them. One that is being
-        written just now may be named twice, and is never left out: its owner rings afterwards.
+        One that is being written just now may be named twice, and is never left out: its owner
+        rings afterwards.
         """
         heads, before = self._heads.tobytes(), self._seen
         if heads == before:
@@ -122,12 +133,12 @@ class BoardReader(Generic[R]):
 
         Raises :class:`NeighbourLied` when no valid copy can be had, or what it says can't be true.
         """
-        at = tunnel * ENTRY_BYTES
+        head, at = tunnel * HEAD_BYTES, _entry_at(tunnel)
         for attempt in range(_READ_TRIES):
-            size, checksum = _HEAD.unpack_from(self._map, at)
+            size, checksum = _HEAD.unpack_from(self._map, head)
             if size == 0:
                 return None
-            body = bytes(self._map[at + _HEAD.size : at + _HEAD.size + self._size])
+            body = bytes(self._map[at : at + self._size])
             if size == self._size and zlib.crc32(body) == checksum:
                 wakeups, *values = _COUNTERS.unpack_from(body, self._record.size())
                 counts, times = values[: len(_DROPS)], values[len(_DROPS) :]

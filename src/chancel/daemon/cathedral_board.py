@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Container
 from typing import Any
 
-from chancel.daemon.records import NOWHERE, TROUBLES
+from chancel.daemon.records import IN_VAIN, NOWHERE, TROUBLES
 from chancel.daemon.run import pack_address
 from chancel.protocol.whereabouts import Whereabouts
 from chancel.wire.grace import Grace, MtuProbe
@@ -70,6 +70,11 @@ class CathedralBoard:
     def suffers(self, trouble: str, now: float) -> None:
         """Something is wrong: one of ``TROUBLES``."""
         self.trouble, self.trouble_at = TROUBLES.index(trouble), now
+
+    def was_left_in_vain(self, now: float) -> None:
+        """A cathedral promised the peer and brought nothing; what is worse stays on the board."""
+        if not self.trouble or TROUBLES[self.trouble] == IN_VAIN:
+            self.suffers(IN_VAIN, now)
 
     def recovers(self, troubles: Container[str]) -> None:
         """None of these is the case any more."""

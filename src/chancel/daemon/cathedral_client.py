@@ -21,9 +21,17 @@ from chancel.daemon.cathedral_log import CathedralLog
 from chancel.daemon.masks import CathedralMaskKeys
 from chancel.daemon.peers import Peers
 from chancel.daemon.publish import earliest
-from chancel.daemon.records import NOWHERE, TROUBLES, ConfessRecord, HeavenTxRecord, unreadable
+from chancel.daemon.records import (
+    IN_VAIN,
+    NOWHERE,
+    TROUBLES,
+    ConfessRecord,
+    HeavenTxRecord,
+    unreadable,
+)
 from chancel.daemon.run import unpack_address
 from chancel.daemon.settings import CathedralSettings, TunnelSettings
+from chancel.errors import VaultError
 from chancel.protocol.cathedral_offers import COSK_BYTES
 from chancel.protocol.exchange import Exchange
 from chancel.protocol.messages import (
@@ -40,6 +48,7 @@ from chancel.protocol.registration_events import (
     AmbryNotKept,
     AmbryRefused,
     CathedralAnswers,
+    CathedralInVain,
     CathedralSilent,
     Key,
     KeyUnavailable,
@@ -54,6 +63,7 @@ from chancel.protocol.registration_types import (
     StoreRemembrance,
 )
 from chancel.protocol.whereabouts import Whereabouts
+from chancel.vault.ambries import beside, recall
 from chancel.vault.files import SecretFile
 from chancel.wire.cathedral_fields import TunnelId
 from chancel.wire.drop import Drop
@@ -112,6 +122,7 @@ class CathedralClient:
         )
         self._hosts: dict[str, None] = {}
         self._know(cathedral.addresses)
+        self._recall_ambries()
         self._recall(now)
         self._seen: dict[bytes, float] = {}
         self._acks = self._probed = 0
@@ -158,6 +169,7 @@ class CathedralClient:
                     self._seen = {each: self._seen[each] for each in list(self._seen)[-1:]}
                     self._seen[source] = at
                     self._traffic_at = max(self._traffic_at, at)
+                    self._board.recovers({IN_VAIN})
                     self._whereabouts.observe(unpack_address(source), at)
         if heaven_tx and heaven_tx.acks != self._acks:
             self._acks = heaven_tx.acks
@@ -241,6 +253,8 @@ class CathedralClient:
                 case CathedralSilent(_, silent_s, _):
                     self._board.cathedral_silent_at = now - silent_s
                     self._exchange.cathedral_answers(False, now)
+                case CathedralInVain():
+                    self._board.was_left_in_vain(now)
                 case KeyUnavailable(key, _):
                     self._board.suffers(unreadable(key), now)
                 case AmbryRefused(_, reason):
@@ -271,6 +285,17 @@ class CathedralClient:
         used_up = self._installed in (None, active)
         pending = self._exchange.next_spi if used_up else self._installed
         self._registration.report_keys(active, None if pending == active else pending, now)
+
+    def _recall_ambries(self) -> None:
+        """Read which ambries an earlier run had; without, an old one can't be told from a new."""
+        if not self._cathedral.kek:
+            return
+        try:
+            self._registration.recall_ambries(recall(Path(self._settings.secret)))
+        except VaultError as error:
+            log.warning(
+                "ambries can't be recalled tunnel=%s error=%s", self._settings.instance, error
+            )
 
     def _recall(self, now: float) -> None:
         """Read what an earlier run remembered, if there was one."""
@@ -311,6 +336,7 @@ class CathedralClient:
 
     def _adopt(self, command: AdoptSecret, now: float) -> None:
         try:
+            replacing.replace(str(beside(Path(self._settings.secret))), command.history)
             with command.secret.reveal() as secret:
                 replacing.replace(self._settings.secret, secret)
         except OSError as error:

@@ -57,6 +57,9 @@ class CathedralLog:
                     sentence = "cathedral is silent tunnel=%s cathedral=%s silent_s=%d next=%s"
                     fields = address, silent_s, next_ or "none"
                     self._change(logging.WARNING, now, sentence, *fields)
+            case events.CathedralInVain(address, next_):
+                sentence = "cathedral promises the peer in vain tunnel=%s cathedral=%s next=%s"
+                self._warn("in vain", now, sentence, address, next_)
             case events.CathedralClockSkew(seconds, refused):
                 if refused:
                     sentence = "cathedral's clock differs too much tunnel=%s ours=%s by_s=%d"

@@ -15,11 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from chancel.daemon import config_cathedral, config_directives, places
+from chancel.daemon import config_cathedral, places
 from chancel.daemon import config_values as values
 from chancel.daemon.config import begins_with_mode, read
+from chancel.daemon.config_dialect import Dialect
 from chancel.daemon.config_directives import Draft, user_exists
-from chancel.daemon.config_lines import directives, quoted
+from chancel.daemon.config_lines import quoted
 from chancel.daemon.config_secret import check_owner, check_replaceable, check_secret
 from chancel.daemon.config_types import LITURGY, LITURGY_PROCESSES, CathedralConfig
 from chancel.daemon.config_values import Refused
@@ -117,12 +118,7 @@ def is_liturgy(path: Path) -> bool:
 def parse(text: str, file: str) -> LiturgyConfig:
     """Check a configuration; ``file`` is its name in messages. Raises :class:`ConfigError`."""
     draft = _Draft()
-    for line, name, value in directives(text, file):
-        draft.line = line
-        try:
-            _apply(draft, name, value)
-        except Refused as refused:
-            raise ConfigError(file, line, name, str(refused)) from None
+    _DIALECT.read(draft, text, file)
     return _Finish(draft, file).config()
 
 
@@ -145,18 +141,6 @@ def check_users(config: LiturgyConfig) -> None:
             check_owner(path, _KEEPER, config.run_as[_KEEPER])
         except Refused as refused:
             raise config.refusal(directive, str(refused)) from None
-
-
-def _apply(draft: _Draft, name: str, value: str) -> None:
-    if name in _SHARED:
-        config_directives.apply(draft, name, value)
-        return
-    own = _OWN.get(name)
-    if own is None:
-        meaningless = "has no meaning for a liturgy (expected no such line)"
-        raise Refused(config_directives.unknown(name) or meaningless)
-    own(draft, value)
-    draft.lines[name] = draft.line
 
 
 def _mode(_draft: _Draft, value: str) -> None:
@@ -201,6 +185,8 @@ _OWN: dict[str, Callable[[_Draft, str], None]] = {
     # Chancel's own here; in the sanctum daemon it is for cathedrals.
     "secretdir": _secretdir,
 }
+
+_DIALECT = Dialect(LITURGY, frozenset(_SHARED), _OWN)
 
 
 @dataclasses.dataclass(slots=True)

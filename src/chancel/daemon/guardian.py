@@ -151,7 +151,8 @@ class Guardian(Guarding):
         for name in self._group.topology.add_order:
             self._group.tell(name, order, tunnel.descriptors_for(name))
         tunnel.handed_over()
-        self._surroundings.add(index, config.cathedral)
+        device = tunnel.interface.index() if self._cell is None else None
+        self._surroundings.add(index, config.cathedral, device=device)
         log.info(
             "tunnel added tunnel=%s address=%s local=%s",
             config.instance,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon import ctl_socket, logs, privileges, sandbox
+from chancel.daemon import ctl_socket, image, logs, privileges, sandbox
 from chancel.daemon.child import GUARDIANS_SIGNALS, Make
 from chancel.daemon.group import STOP_LIMIT_S, Group, GroupBroken, Interrupted, Message
 from chancel.daemon.lies import NeighbourLied
@@ -47,9 +47,8 @@ class NamesUsers(Protocol):
 
 def warm_up() -> None:
     """What the libraries set up when they are first used, all processes share if that is before
-    the fork. numpy gets no threads: we never use them.
+    the fork.
     """
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     suite = SystemSuite()
     suite.kmac256(bytes(32), b"", 32, b"")
     suite.aead(bytes(32)).encrypt(bytes(12), b"", b"")
@@ -115,6 +114,7 @@ class Guarding:
             sandbox.confine_guardian(self._plan, self._group.programs.get(GUARDIAN), rights)
             notify(READY)
             up()
+            image.rest()
             return self.serve()
         except Interrupted:
             return 0

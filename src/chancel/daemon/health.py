@@ -7,6 +7,8 @@ from typing import Any
 ONLINE_S = 120.0
 """A tunnel is up while its last packet from the peer is younger, as for the reference's tools."""
 
+STATES = ("up", "pending")
+
 
 def state(tunnel: dict[str, Any]) -> str:
     """``up``: the keys that its mode has, and a packet lately; ``pending``: not (yet) so.

@@ -31,13 +31,18 @@ class Interface:
         """The device of that name in our own network."""
         return cls(name, socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 
+    def index(self) -> int | None:
+        """Its number in that network; ``None`` where there is no device of that name."""
+        request = struct.pack("16s24x", self.name.encode())
+        try:
+            answer = fcntl.ioctl(self.network, _SIOCGIFINDEX, request)
+        except OSError:
+            return None
+        return int(struct.unpack_from("=i", answer, 16)[0])
+
     def exists(self) -> bool:
         """Whether there is a device of that name."""
-        try:
-            fcntl.ioctl(self.network, _SIOCGIFINDEX, struct.pack("16s24x", self.name.encode()))
-        except OSError:
-            return False
-        return True
+        return self.index() is not None
 
     def set_mtu(self, mtu: int) -> None:
         """Change the MTU, in bytes of IP packet. Raises OSError."""

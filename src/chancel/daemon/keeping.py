@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chancel.crypto.system import SystemSuite
-from chancel.daemon import masks
+from chancel.daemon import image, masks
 from chancel.daemon.cathedral_client import CathedralClient
 from chancel.daemon.exchange_log import tell
 from chancel.daemon.lane import LaneReader
@@ -366,6 +366,7 @@ class KeeperDuty:
             for name in _takers(command):
                 if name in self._links:
                     self._links[name].send(tunnel, command)
+        before = entry.completed
         changed = entry.note_events(now, None if trace is None else partial(trace.event, tunnel))
         if moved or changed:
             self._publisher.now(tunnel)
@@ -378,6 +379,8 @@ class KeeperDuty:
         if entry.client is not None:
             for offer, address in entry.client.datagrams():
                 self._send(tunnel, entry, [offer], address)
+        if entry.completed != before:
+            image.rest()
         self._note_due(tunnel, entry)
 
     def _send(self, tunnel: int, entry: _Tunnel, offers: list[bytes], to: Address | None) -> None:

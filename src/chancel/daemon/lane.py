@@ -25,6 +25,9 @@ from chancel.daemon.hot import twins
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import SEAL_FUTURE_WRITE, SEAL_SIZE, seal
 from chancel.daemon.run import (
+    LONE,
+    LONE_BYTES,
+    MAX_PACKET_BYTES,
     MAX_RUNS,
     RUN_BYTES,
     Run,
@@ -34,8 +37,13 @@ from chancel.daemon.run import (
 )
 from chancel.errors import LinkClosed
 
-SLOT_BYTES = 256 * 1024
-"""One slot: at least one 64 KiB read and what sealing adds to it, with room to drain more."""
+SLOT_BYTES = 512 * 1024
+"""One slot: seven 64 KiB reads and what sealing adds to them. Each turn of a process fetches its
+program from memory anew, so fewer and larger batches cost less (decision 022)."""
+
+SLOTS = 6
+"""Slots of a lane: enough that neighbours hardly wait for each other, few enough that bulk goes on
+in those that are still in the cache."""
 
 _TOKEN_BYTES = 1 + MAX_RUNS * RUN_BYTES
 _MAX_SLOTS = 255
@@ -117,7 +125,19 @@ class LaneWriter:
         """Hand the current slot over. Raises ``LinkClosed`` when the reader is gone."""
         if self._current is None:
             raise ValueError("no slot was taken")
-        token = encode_token(self._current, runs)
+        self._hand_over(
+            self._current,
+            encode_token(self._current, runs),
+            1 if is_lone(runs) else self._patience,
+        )
+        if self.watch is not None:
+            self.watch(runs)
+
+    def send_lone(self, slot: int, tunnel: int, size: int, source: bytes = b"") -> None:
+        """Hand the current slot over with one packet in it, at its beginning, and no mark."""
+        self._hand_over(slot, LONE.pack(slot, tunnel, 0, 1, size, size, 0, source), 1)
+
+    def _hand_over(self, slot: int, token: bytes, owed: int) -> None:
         while True:
             try:
                 self._socket.send(token)
@@ -127,11 +147,9 @@ class LaneWriter:
                 raise LinkClosed("the reader of a lane is gone") from error
             else:
                 break
-        self._out.add(self._current)
-        self._owed += 1 if is_lone(runs) else self._patience
+        self._out.add(slot)
+        self._owed += owed
         self._current = None
-        if self.watch is not None:
-            self.watch(runs)
 
     def _reclaim(self) -> None:
         """Take slots back, if a token has come: the last one back is used next, still in cache."""
@@ -199,6 +217,8 @@ class LaneReader:
         self._map(ends)
         self._kept = bytearray()
         self._patience = _patience(ends.slots)
+        self._token = b""
+        """Of the batch that was looked at, and not taken."""
 
     def _map(self, ends: LaneEnds) -> None:
         self.slot_bytes = ends.slot_bytes
@@ -214,24 +234,63 @@ class LaneReader:
 
     def receive(self) -> Batch | None:
         """Take the next batch, or ``None``. Raises ``LinkClosed`` when the writer is gone."""
-        try:
-            token = self._socket.recv(_TOKEN_BYTES)
-        except BlockingIOError:
-            return None
-        except ConnectionResetError as error:
-            raise LinkClosed("the writer of a lane is gone") from error
+        token = self._next()
         if not token:
-            raise LinkClosed("the writer of a lane is gone")
+            return None
+        self._token = b""
         number, runs = decode_token(token, self.slot_bytes)
         if number >= len(self._slots):
             raise NeighbourLied("a lane's token names a slot that does not exist")
         return Batch(number, self._slots[number], runs)
 
+    def lone(self) -> tuple[int, int, int, bytes, memoryview] | None:
+        """Look at the next batch. If it is one packet: its slot, its tunnel, ``next`` and
+        ``source`` as in a :class:`Run`, and the packet itself.
+
+        It stays the next batch until :meth:`release_lone`; :meth:`receive` takes it, too, and says
+        what is wrong with it. Raises ``LinkClosed`` when the writer is gone.
+        """
+        token = self._token = self._next()
+        if len(token) != LONE_BYTES:
+            return None
+        slot, tunnel, next_, packets, size, last, offset, source = LONE.unpack(token)
+        end = offset + size
+        if (
+            packets != 1
+            or not 0 < last == size <= MAX_PACKET_BYTES
+            or end > self.slot_bytes
+            or slot >= len(self._slots)
+        ):
+            return None
+        return slot, tunnel, next_, source, self._slots[slot][offset:end]
+
+    def _next(self) -> bytes:
+        """The token of the next batch, or nothing."""
+        if self._token:
+            return self._token
+        try:
+            token = self._socket.recv(_TOKEN_BYTES)
+        except BlockingIOError:
+            return b""
+        except ConnectionResetError as error:
+            raise LinkClosed("the writer of a lane is gone") from error
+        if not token:
+            raise LinkClosed("the writer of a lane is gone")
+        return token
+
     def release(self, batch: Batch) -> None:
         """Give the slot back to the writer: at once, or after some lone packets all of theirs."""
+        self._give_back(batch.slot, at_once=not is_lone(batch.runs))
+
+    def release_lone(self, slot: int) -> None:
+        """Take the batch that was looked at, and give its slot back as :meth:`release` does."""
+        self._token = b""
+        self._give_back(slot, at_once=False)
+
+    def _give_back(self, slot: int, *, at_once: bool) -> None:
         kept = self._kept
-        kept.append(batch.slot)
-        if len(kept) < self._patience and is_lone(batch.runs):
+        kept.append(slot)
+        if len(kept) < self._patience and not at_once:
             return
         try:
             self._socket.send(kept)

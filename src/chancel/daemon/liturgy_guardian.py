@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from chancel.daemon import image, linux, logs, sandbox, topology
+from chancel.daemon import arrays, image, linux, logs, sandbox, topology
 from chancel.daemon.accelerator import Accelerator, engage
 from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.cell import Cell
@@ -83,6 +83,8 @@ def serve(
     logs.setup(topology.GUARDIAN)
     plan = sandbox.prepare_liturgy(confinement, config)
     accelerator = engage(wanted=config.accelerator)
+    if config.shroud:
+        arrays.load()  # what goes to cathedrals is masked in Python
     image.settle()
     rights = GUARDIANS_RIGHTS if cell is None else GUARDIANS_RIGHTS | {linux.CAP_SYS_ADMIN}
     with hearing_signals() as signals:

@@ -12,6 +12,7 @@ from chancel.daemon.board import BoardReader
 from chancel.daemon.config_types import LITURGY
 from chancel.daemon.describe import Answer, age
 from chancel.daemon.duties.control import Control
+from chancel.daemon.liturgy_metrics import exposition
 from chancel.daemon.liturgy_settings import LiturgySettings
 from chancel.daemon.process import Process
 from chancel.daemon.records import NOWHERE, TROUBLES, LiturgyRecord
@@ -34,6 +35,7 @@ class LiturgyBook(StatusBook):
         super().__init__(others, started)
         self._board: BoardReader[LiturgyRecord] = boards[LITURGY]
         self._liturgies: dict[int, _Liturgy] = {}
+        self._joins = self._leaves = 0
 
     def add(self, tunnel: int, settings: TunnelSettings | LiturgySettings, about: Answer) -> None:
         """Know a tunnel, or a liturgy."""
@@ -41,11 +43,13 @@ class LiturgyBook(StatusBook):
             self._liturgies[tunnel] = _Liturgy(settings, about)
         else:
             super().add(tunnel, settings, about)
+            self._joins += 1
 
     def remove(self, tunnel: int) -> None:
         """Forget one of them."""
         if self._liturgies.pop(tunnel, None) is None:
             super().remove(tunnel)
+            self._leaves += 1
 
     def status(self, now: float, own_wakeups: int = 0) -> Answer:
         """As the base has it, and ``liturgies``; each tunnel says whose it is, and to which
@@ -78,6 +82,8 @@ class LiturgyBook(StatusBook):
             "shroud": settings.shroud,
             "members": sorted(record.devices - {settings.device}),
             "tunnels": {tunnel["instance"]: tunnel["peer_device"] for tunnel in tunnels},
+            "joins": self._joins,
+            "leaves": self._leaves,
             "answered_s": age(record.answered_at, now),
             "questions": record.questions,
             "send_error": errno.errorcode.get(record.error),
@@ -108,7 +114,7 @@ class LiturgyBook(StatusBook):
 def make_control(process: Process) -> Control:
     """The duty of control in the group of a liturgy."""
     process.read_settings = _read_settings
-    return Control(process, LiturgyBook(process.boards, time.monotonic()))
+    return Control(process, LiturgyBook(process.boards, time.monotonic()), expose=exposition)
 
 
 def _read_settings(data: dict[str, Any]) -> TunnelSettings | LiturgySettings:

@@ -18,18 +18,22 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-_MOST_READY = 32
+MOST_READY = 32
 """Sources heard in one turn: the kernel passes over the others until the next, in turns. Room for
 so many is cheap to come by; epoll's own default would take twelve kilobytes each time."""
 
 
 Woken = tuple[list[tuple[int, int]], int]
 Turns = Callable[[int, float], Woken]
-"""Waits in epoll's place, and serves what is ordinary by itself: compiled turns (accelerator).
+"""Waits in epoll's place, and serves what is ordinary by itself (``hot.turns``).
 
 Arguments: epoll's descriptor, and the monotonic second at which to return (infinite: never).
 Returns what is ready and not served, as epoll tells it, and how often it woke up.
 """
+
+
+Poll = Callable[[float, int], list[tuple[int, int]]]
+"""Seconds to wait (-1: for ever), and how many sources to tell of at most."""
 
 
 class HasFileno(Protocol):
@@ -45,6 +49,8 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self.poll: Poll = self._epoll.poll
+        """Epoll's own: for who waits in our place."""
         self._handlers: dict[int, tuple[int, Callable[[], None]]] = {}
         self._running = False
         self._order = 0
@@ -88,7 +94,7 @@ class Loop:
         """Serve until :meth:`stop`. ``wake(now)`` is called once ``wake_at()`` has come."""
         self._running = True
         handlers = self._handlers
-        poll, epoll = self._epoll.poll, self._epoll.fileno()
+        poll, epoll = self.poll, self._epoll.fileno()
         while self._running:
             deadline = wake_at()
             now = 0.0
@@ -105,7 +111,7 @@ class Loop:
                 self.wakeups += wakeups
             else:
                 patience = -1 if deadline is None else _patience(deadline, now)
-                ready = poll(patience, _MOST_READY)
+                ready = poll(patience, MOST_READY)
                 self.wakeups += 1
             if len(ready) == 1:
                 handlers[ready[0][0]][1]()

@@ -130,7 +130,7 @@ def group_samples(group: dict[str, Any]) -> Iterator[Sample]:
     """What every group has, whatever it carries."""
     yield Sample(BUILD, {"version": __version__}, 1)
     yield Sample(STARTED, {}, group["started_wall"])
-    if "accelerator" in group:  # a cathedral has none
+    if "accelerator" in group:
         yield Sample(ACCELERATED, {}, int(group["accelerator"] == "on"))
     for process, wakeups in sorted(group["wakeups"].items()):
         yield Sample(WAKEUPS, {"process": process}, wakeups["count"])

@@ -96,9 +96,11 @@ class Process:
         readers = [self.boards[board] for board in boards if board in self.boards]
         return sorted({tunnel for reader in readers for tunnel in reader.changed()})
 
-    def shorten(self, turns: Turns) -> None:
-        """Let ``turns`` wait in the loop's place, except while somebody traces."""
-        self._turns = self.loop.turns = turns
+    def shorten(self, turns: Turns | None) -> None:
+        """Let ``turns`` wait in the loop's place, or nobody, except while somebody traces."""
+        self._turns = turns
+        if self.trace is None:
+            self.loop.turns = turns
 
     def ring(self) -> None:
         """Wake those who have to look at this process's board now."""

@@ -301,12 +301,15 @@ def unreadable(key: Key) -> str:
     return f"{key.name.lower()}-unreadable"
 
 
+IN_VAIN = "cathedral-in-vain"
+
 TROUBLES = (
     "",
     *map(unreadable, Key),
     *(str(reason) for reason in AMBRY_REFUSALS),
     "ambry-not-kept",
     "remembrance-not-kept",
+    IN_VAIN,
 )
 """What a tunnel's dealings with cathedrals may suffer from."""
 
@@ -337,6 +340,7 @@ __all__ = [
     "AMBRY_REFUSALS",
     "EXCHANGE_REASONS",
     "EXCHANGE_STATES",
+    "IN_VAIN",
     "NOWHERE",
     "NO_IP",
     "TROUBLES",

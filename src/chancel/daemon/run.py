@@ -53,10 +53,10 @@ class Run(NamedTuple):
 
 _FIELDS = "HBxHHHxxI18s2x"
 _RUN = struct.Struct(f"={_FIELDS}")
-_LONE = struct.Struct(f"=B{_FIELDS}")
+LONE = struct.Struct(f"=B{_FIELDS}")
+"""A token with one run, as most are while latency counts: the slot's number, and a :class:`Run`."""
 RUN_BYTES = _RUN.size
-LONE_BYTES = _LONE.size
-"""Of a token with one run: most tokens, while latency counts."""
+LONE_BYTES = LONE.size
 
 _new = tuple.__new__  # Run._make, without its Python
 _ADDRESS = struct.Struct("!16sH")
@@ -101,7 +101,7 @@ def encode_runs(runs: list[Run]) -> bytes:
 def encode_token(slot: int, runs: list[Run]) -> bytes:
     """What hands a slot over: its number and its runs. Raises ``ValueError`` as above."""
     if len(runs) == 1:
-        return _LONE.pack(slot, *runs[0])
+        return LONE.pack(slot, *runs[0])
     return bytes((slot,)) + encode_runs(runs)
 
 
@@ -112,7 +112,7 @@ def decode_token(token: bytes | bytearray, slot_bytes: int) -> tuple[int, list[R
     """
     if len(token) != LONE_BYTES:
         return token[0], decode_runs(token[1:], slot_bytes)
-    fields = _LONE.unpack(token)
+    fields = LONE.unpack(token)
     run = _new(Run, fields[1:])
     _checked_end(run, 0, slot_bytes)
     return fields[0], [run]

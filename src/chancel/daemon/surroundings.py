@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 
+from chancel.daemon.board import MAX_TUNNELS
 from chancel.daemon.cathedral_names import CathedralNames
 from chancel.daemon.config_types import CathedralConfig
 from chancel.daemon.group import Group
@@ -34,12 +36,26 @@ class Surroundings:
         program = group.programs.get(LOOKUP) if plan.mode is Sandbox.ON else None
         self._names = CathedralNames(loop, self._tell_addresses, self._is_silent, program=program)
         self._network: NetworkWatch | None = None
+        self._devices: dict[int, int] = {}
+        self._gone: deque[int] = deque(maxlen=MAX_TUNNELS)
+        """Devices of ours that were, of which the kernel may still have something to say."""
         self._told: dict[int, str] = {}
         """Which board says how each fares; its owner is told."""
         self._limit = RateLimit(TOLD_INTERVAL_S)
 
-    def add(self, tunnel: int, cathedral: CathedralConfig | None, board: str = ROLE) -> None:
-        """A tunnel has joined, or a liturgy; the owner of that ``board`` knows it."""
+    def add(
+        self,
+        tunnel: int,
+        cathedral: CathedralConfig | None,
+        board: str = ROLE,
+        device: int | None = None,
+    ) -> None:
+        """A tunnel has joined, or a liturgy; the owner of that ``board`` knows it.
+
+        ``device`` is the index of its own, where that is in our network.
+        """
+        if device is not None:
+            self._devices[tunnel] = device
         if cathedral is None:
             return
         if self._network is None:
@@ -49,6 +65,8 @@ class Surroundings:
 
     def remove(self, tunnel: int) -> None:
         """One is about to leave."""
+        if tunnel in self._devices:
+            self._gone.append(self._devices.pop(tunnel))
         self._names.remove(tunnel)
         self._told.pop(tunnel, None)
 
@@ -72,9 +90,12 @@ class Surroundings:
 
     def _watch_network(self) -> None:
         try:
-            self._network = NetworkWatch(self._loop, self._network_changed)
+            self._network = NetworkWatch(self._loop, self._network_changed, self._is_ours)
         except OSError as error:
             log.warning("changes of the network won't be noticed error=%s", error)
+
+    def _is_ours(self, device: int) -> bool:
+        return device in self._devices.values() or device in self._gone
 
     def _network_changed(self) -> None:
         self._limit.log(log, logging.INFO, "network", time.monotonic(), "network changed")

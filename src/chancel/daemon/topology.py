@@ -23,7 +23,7 @@ from typing import NamedTuple
 from chancel.daemon.bell import Bell
 from chancel.daemon.board import make_board
 from chancel.daemon.config_types import KEEPER, LITURGY, PROCESSES, Mode
-from chancel.daemon.lane import LaneEnds, make_lane
+from chancel.daemon.lane import SLOT_BYTES, SLOTS, LaneEnds, make_lane
 from chancel.daemon.link import make_link
 from chancel.daemon.records import (
     BlessRecord,
@@ -106,13 +106,15 @@ _ADD_ORDER = (
 )
 
 _LANES = {
-    "bless": LaneSpec("heaven-rx", "bless", 8, 256 * 1024),
-    "purgatory": LaneSpec("bless", "purgatory-tx", 8, 256 * 1024),
-    "confess": LaneSpec("purgatory-rx", "confess", 8, 256 * 1024),
-    "heaven": LaneSpec("confess", "heaven-tx", 8, 256 * 1024),
-    "keeper": LaneSpec("purgatory-rx", ROLE, 8, 64 * 1024),
+    "bless": LaneSpec("heaven-rx", "bless", SLOTS, SLOT_BYTES),
+    "purgatory": LaneSpec("bless", "purgatory-tx", SLOTS, SLOT_BYTES),
+    "confess": LaneSpec("purgatory-rx", "confess", SLOTS, SLOT_BYTES),
+    "heaven": LaneSpec("confess", "heaven-tx", SLOTS, SLOT_BYTES),
+    "keeper": LaneSpec("purgatory-rx", ROLE, 128, 16 * 1024),
     "offer": LaneSpec(ROLE, "purgatory-tx", 8, 64 * 1024),
 }
+"""That of keepers has a slot for each tunnel of many: peers that begin at one time go on at one
+time, and of those that find no slot the same ones would be unheard again and again."""
 
 _KEY_LINKS = {
     "send-keys": LinkSpec(ROLE, "bless"),

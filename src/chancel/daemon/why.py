@@ -278,6 +278,7 @@ _CAUSES: tuple[Rule, ...] = (
     _clock,
     _wrong_secret,
     _not_opened,
+    why_cathedral.PROMISES,
     _no_answer,
     _one_sided,
     _no_traffic,

@@ -194,6 +194,20 @@ def _no_ambry(tunnel: Tunnel) -> Finding | None:
     )
 
 
+def _in_vain(tunnel: Tunnel) -> Finding | None:
+    if _of(tunnel, "trouble") != "cathedral-in-vain":
+        return None
+    return Finding(
+        "cathedral-in-vain",
+        "a cathedral said for minutes that the peer is there, and nothing of the peer came through"
+        f" it, so it was left {ago(_of(tunnel, 'trouble_s'))} for"
+        f" {_of(tunnel, 'address')}",
+        "the log of chapel says which one (cathedral promises the peer in vain): see whether the"
+        " peer runs and has the same secret; if so that cathedral drops what it should relay, and"
+        " both ends had better have others",
+    )
+
+
 def _peer_missing(tunnel: Tunnel) -> Finding | None:
     heard_s, announced_s = _of(tunnel, "heard_s"), _of(tunnel, "peer_announced_s")
     if heard_s is None or (_of(tunnel, "since_s") or 0.0) < ANSWER_S:
@@ -250,5 +264,10 @@ CAUSES: tuple[Rule, ...] = tuple(
 )
 """What keeps a tunnel from being up, in causal order."""
 
-LOSSES: tuple[Rule, ...] = tuple(map(_if_up, (_key, _name, _clock, _silent, _ambry, _remembrance)))
+PROMISES: Rule = _if_lost(_in_vain)
+"""The same where nothing that the peer sends says what is wrong."""
+
+LOSSES: tuple[Rule, ...] = tuple(
+    map(_if_up, (_key, _name, _clock, _silent, _ambry, _remembrance, _in_vain))
+)
 """What will be missed as soon as it is needed."""

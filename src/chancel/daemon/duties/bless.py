@@ -72,7 +72,7 @@ class Bless:
         self._fill = SlotView(untouched_memory(self._out.slot_bytes))
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
-        self._turns = turns("SealTurns", "seal", self._in, self._out)
+        self._turns = turns(process.loop, "SealTurns", "seal", self._in, self._out)
         if self._turns is not None:
             process.shorten(self._turn)
         process.loop.add(self._keys, self._take_keys)
@@ -96,7 +96,7 @@ class Bless:
         self._publisher.flush(now)
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
-        """Wait and seal without Python (``loop.Turns``); then keep the books of it."""
+        """Wait, and seal in turns (``loop.Turns``); then keep the books of it."""
         woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
         for tunnel, octets in self._turns.carried():
             self._tunnels[tunnel].bytes += octets
@@ -104,7 +104,7 @@ class Bless:
         return woken
 
     def _lend(self, tunnel: int, entry: _Tunnel) -> None:
-        """Let compiled turns seal under the tunnel's key of now, if it has one."""
+        """Let turns seal under the tunnel's key of now, if it has one."""
         if self._turns is None or entry.fill_to:
             return
         key = entry.sealer.key

@@ -58,7 +58,7 @@ class _Tunnel:
         self.other = NOWHERE
         self.seen = (0, False)
         self.lent: tuple[Slot, bytes, float] | None = None
-        """What compiled turns open: under which key, from where, until when."""
+        """What turns open: under which key, from where, until when."""
 
     def snapshot(self) -> tuple[ConfessRecord, Counter[Drop]]:
         """The board's entry."""
@@ -131,7 +131,7 @@ class Confess:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._expiry_at: float | None = None
-        self._turns = turns("OpenTurns", "open", self._in, self._out)
+        self._turns = turns(process.loop, "OpenTurns", "open", self._in, self._out)
         if self._turns is not None:
             process.shorten(self._turn)
         process.loop.add(self._keys, self._take_keys)
@@ -163,7 +163,7 @@ class Confess:
         self._publisher.flush(now)
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
-        """Wait and open without Python (``loop.Turns``); then keep the books of it."""
+        """Wait, and open in turns (``loop.Turns``); then keep the books of it."""
         woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
         for tunnel, packets, octets, at in self._turns.carried():
             entry = self._tunnels[tunnel]
@@ -175,7 +175,7 @@ class Confess:
         return woken
 
     def _lend(self, tunnel: int, entry: _Tunnel) -> None:
-        """Let compiled turns open what is no news: under the key in use, from where the peer is."""
+        """Let turns open what is no news: under the key in use, from where the peer is."""
         if self._turns is None:
             return
         lent, active = None, entry.opener.active

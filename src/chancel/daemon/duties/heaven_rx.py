@@ -114,7 +114,7 @@ class HeavenRx:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._graces_at: float | None = None
-        self._turns = turns("ReadTurns", "read", self._lane)
+        self._turns = turns(process.loop, "ReadTurns", "read", self._lane)
         if self._turns is not None:
             process.shorten(self._turn)
         self._loop.add(self._bell, self._look)
@@ -150,7 +150,7 @@ class HeavenRx:
         self._publisher.flush(now)
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
-        """Wait and read without Python (``loop.Turns``); then keep the books of it."""
+        """Wait, and read in turns (``loop.Turns``); then keep the books of it."""
         woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
         for tunnel in self._turns.carried():
             self._publisher.later(tunnel)

@@ -121,7 +121,7 @@ class HeavenTx:
         self._slot = SlotView(self._copy.memory)
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
-        self._turns = turns("WriteTurns", "write", self._lane, copy=self._copy.memory)
+        self._turns = turns(process.loop, "WriteTurns", "write", self._lane, copy=self._copy.memory)
         if self._turns is not None:
             process.shorten(self._turn)
         process.loop.add(self._lane, self._write)
@@ -145,7 +145,7 @@ class HeavenTx:
         self._publisher.flush(now)
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
-        """Wait and write without Python (``loop.Turns``); then keep the books of it."""
+        """Wait, and write in turns (``loop.Turns``); then keep the books of it."""
         woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
         for tunnel in self._turns.carried():
             self._publisher.later(tunnel)

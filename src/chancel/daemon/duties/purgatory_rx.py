@@ -59,7 +59,7 @@ class PurgatoryRx:
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._early: dict[int, list[Command]] = {}
-        self._turns = turns("ReceiveTurns", "receive", self._traffic)
+        self._turns = turns(process.loop, "ReceiveTurns", "receive", self._traffic)
         if self._turns is not None:
             process.shorten(self._turn)
         self._loop.add(self._masks, self._take_masks)
@@ -73,9 +73,7 @@ class PurgatoryRx:
         receiver = entry.receiver
         self._loop.add(receiver.udp, lambda: self._receive(tunnel))
         if self._turns is not None and entry.masks is None:
-            magics = receiver.magics(cathedrals=entry.has_cathedral)
-            sizes = receiver.min_bytes, receiver.offer_bytes
-            self._turns.serve(tunnel, receiver.udp.fileno(), *sizes, magics)
+            self._turns.serve(tunnel, *receiver.lent(cathedrals=entry.has_cathedral))
 
     def remove(self, tunnel: int) -> None:
         receiver = self._tunnels.pop(tunnel).receiver
@@ -92,7 +90,7 @@ class PurgatoryRx:
         self._publisher.flush(now)
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
-        """Wait and receive without Python (``loop.Turns``); then keep the books of it."""
+        """Wait, and receive in turns (``loop.Turns``); then keep the books of it."""
         woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
         for tunnel, came in self._turns.carried():
             self._tunnels[tunnel].receiver.account(*came)

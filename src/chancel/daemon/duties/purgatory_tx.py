@@ -68,7 +68,7 @@ class _Tunnel:
         self._wrapped = SlotView(memoryview(bytearray(WRAPPED_BYTES if self.masks else 0)))
         self._packing = Packing(lambda: self._wrapped, self._send_wrapped)
         self.lent_gso = self.sender.gso
-        """As compiled turns have it."""
+        """As turns have it."""
         self._target: Address | None = None
         self._packed = b""
 
@@ -158,7 +158,7 @@ class PurgatoryTx:
             process.readers["offer"]: _Tunnel.send_offers,
             process.readers["purgatory"]: _Tunnel.send_traffic,
         }
-        self._turns = turns("SendTurns", "send", process.readers["purgatory"])
+        self._turns = turns(process.loop, "SendTurns", "send", process.readers["purgatory"])
         if self._turns is not None:
             process.shorten(self._turn)
         for lane in self._ways:
@@ -182,7 +182,7 @@ class PurgatoryTx:
         self._publisher.flush(now)
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
-        """Wait and send without Python (``loop.Turns``); then keep the books of it."""
+        """Wait, and send in turns (``loop.Turns``); then keep the books of it."""
         woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
         for tunnel, sent in self._turns.carried():
             entry = self._tunnels[tunnel]
@@ -193,7 +193,7 @@ class PurgatoryTx:
         return woken
 
     def _lend(self, tunnel: int, entry: _Tunnel) -> None:
-        """Let compiled turns send to where the peer is now, if that is known and nothing masked."""
+        """Let turns send to where the peer is now, if that is known and nothing masked."""
         entry.lent_gso = entry.sender.gso
         if self._turns is None:
             return

@@ -7,13 +7,16 @@ sums are taken of the machine's own 16-bit words and stored likewise.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from chancel.daemon.hot.views import Bytes
 
-Words = npt.NDArray[np.uint32]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Words: TypeAlias = "npt.NDArray[np.uint32]"
 
 
 def word(number: int) -> int:
@@ -27,12 +30,16 @@ def sums(rows: Bytes) -> Words:
     return total
 
 
-def finish(total: Words) -> npt.NDArray[np.uint32]:
+_MULTIPLE = 65535 * 65536
+"""Of 65535, and more than any sum of a packet's words."""
+
+
+def finish(total: Words) -> Words:
     """Fold sums and complement them: what belongs into the checksum field.
 
     Sums of 16-bit words are equal modulo 65535 to their folded form.
     """
-    finished: npt.NDArray[np.uint32] = (65535 - total % 65535) % 65535
+    finished: Words = (_MULTIPLE - total) % np.uint32(65535)
     return finished
 
 

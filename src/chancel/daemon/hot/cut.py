@@ -11,13 +11,17 @@ VLAN tag, perhaps) that is the same before each.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from chancel.daemon.hot.checksum import checksum, finish, sums, word
 from chancel.daemon.hot.filling import Filling
 from chancel.daemon.hot.views import Bytes, SlotView
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 VNET = struct.Struct("=BBHHHH")
 NEEDS_CHECKSUM = 1
@@ -39,7 +43,14 @@ _UDP_HEADER = 8
 _FIN_PSH = 0x09
 _CWR = 0x80
 _IDENTITY = struct.Struct("!4xH")
-_COUNT = np.arange(65_536, dtype=np.uint32)
+_SEQUENCE = struct.Struct("!4xI")
+_NUMBERS = 65_536
+
+
+@cache
+def _numbers() -> npt.NDArray[np.uint32]:
+    """From 0 on, as many as two bytes count."""
+    return np.arange(_NUMBERS, dtype=np.uint32)
 
 
 class Train(NamedTuple):
@@ -139,21 +150,27 @@ def _cut_whole(packet: Bytes, filling: Filling, tunnel: int, train: Train) -> No
     last = head + train.rest + 2
     stride = head + segment + 2 if count > 1 else last
     at = filling.train(tunnel, count, stride, last)
-    rows = filling.slot.rows(at, stride, count)
-    whole = (count - 1) * segment
-    rows[:-1, head:-2] = packet[head : head + whole].reshape(count - 1, segment)
-    rows[-1, head : head + train.rest] = packet[head + whole : head + whole + train.rest]
-    rows[-1, head + train.rest :] = 0
-    filling.slot.column("=u2", at + stride - 2, stride, count)[:] = 0
+    slot = filling.slot
+    rows = slot.rows(at, stride, count)
+    equal = count if train.rest == segment else count - 1
+    whole = equal * segment
+    rows[:equal, head:-2] = packet[head : head + whole].reshape(equal, segment)
+    slot.column("=u2", at + stride - 2, stride, equal)[:] = 0
+    if equal < count:
+        start = at + equal * stride + head
+        stop = start + train.rest
+        slot.memory[start:stop] = packet.data[head + whole : head + whole + train.rest]
+        slot.memory[stop : stop + stride - last + 2] = bytes(stride - last + 2)
     _make_middle(packet.data, train)
     rows[:, :head] = packet[:head]
-    _mark_ends(filling.slot.memory[at:], stride, train)
+    _mark_ends(slot.memory[at:], stride, train)
     if train.version == 4:
-        _ip4_vectors(filling.slot, at, stride, train)
+        _ip4_vectors(slot, at, stride, train)
     if train.tcp:
-        numbers = filling.slot.column(">u4", at + train.start + 4, stride, count)
-        numbers[:] = int(numbers[0]) + _COUNT[:count] * segment
-    _transport_checksums(filling.slot, at, rows, train)
+        (first,) = _SEQUENCE.unpack_from(packet.data, train.start)
+        numbers = slot.column(">u4", at + train.start + 4, stride, count)
+        numbers[:] = _numbers()[:count] * np.uint32(segment) + np.uint32(first)
+    _transport_checksums(slot, at, rows, train)
 
 
 def _make_middle(packet: memoryview, train: Train) -> None:
@@ -190,10 +207,13 @@ def _set_lengths(packet: memoryview, train: Train, size: int) -> None:
 def _ip4_vectors(slot: SlotView, at: int, stride: int, train: Train) -> None:
     """Identifications count up, and with them the header checksums."""
     ip = at + train.ip
-    first, header = _IDENTITY.unpack_from(slot.memory, ip), slot.memory[ip : at + train.start]
-    numbers = (_COUNT[: train.packets] + np.uint32(first[0])) & np.uint32(0xFFFF)
-    total = numbers + np.uint32(65535 - checksum(header) + 65535 - first[0])
-    total[-1] += np.uint32(65535 + train.rest - train.segment)
+    (first,), header = _IDENTITY.unpack_from(slot.memory, ip), slot.memory[ip : at + train.start]
+    numbers = _numbers()[first : first + train.packets]
+    if first + train.packets > _NUMBERS:
+        numbers = (_numbers()[: train.packets] + np.uint32(first)) & np.uint32(0xFFFF)
+    total = numbers + np.uint32(65535 - checksum(header) + 65535 - first)
+    if train.rest != train.segment:
+        total[-1] += np.uint32(65535 + train.rest - train.segment)
     slot.column(">u2", ip + 4, stride, train.packets)[:] = numbers
     slot.column(">u2", ip + 10, stride, train.packets)[:] = finish(total)
 
@@ -207,8 +227,9 @@ def _transport_checksums(slot: SlotView, at: int, rows: Bytes, train: Train) -> 
     length = train.head - start + train.segment
     pseudo = checksum(addresses, (6 if train.tcp else 17) + length)
     stop = stride - 2 + (stride - start) % 2
-    total = sums(rows[:, start:stop]) + word(65535 - pseudo)
-    total[-1] += np.uint32(word((train.rest - train.segment) % 65535))
+    total = sums(rows[:, start:stop]) + np.uint32(word(65535 - pseudo))
+    if train.rest != train.segment:
+        total[-1] += np.uint32(word((train.rest - train.segment) % 65535))
     values = finish(total)
     if not train.tcp:
         values[values == 0] = 0xFFFF

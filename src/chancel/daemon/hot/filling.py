@@ -27,6 +27,14 @@ Checksum = tuple[int, int]
 _new = tuple.__new__  # Run._make, without its Python
 
 
+def complete(memory: memoryview, at: int, end: int, start: int, field: int) -> None:
+    """Complete the checksum of one packet with its tail, which lies from ``at`` to ``end``."""
+    at += start
+    stop = end - 2
+    total = int.from_bytes(memory[at : stop + (stop - at) % 2])  # with a zero of the tail
+    _WORD.pack_into(memory, at + field, 65535 - total % 65535)
+
+
 class Filling:
     """The runs of one batch in the making. Packets lie with two zero bytes behind each: the tail.
 
@@ -172,7 +180,5 @@ class Filling:
             values[values == 0] = 0xFFFF  # 0 would say "no checksum" in UDP; elsewhere it is equal
             self.slot.column("=u2", offset + start + field, size, first)[:] = values
         memory, end = self.slot.memory, self.end
-        for at in range(offset + first * size + start, end, size):
-            stop = min(at - start + size, end) - 2
-            total = int.from_bytes(memory[at : stop + (stop - at) % 2])  # with a zero of the tail
-            _WORD.pack_into(memory, at + field, 65535 - total % 65535)
+        for at in range(offset + first * size, end, size):
+            complete(memory, at, min(at + size, end), start, field)

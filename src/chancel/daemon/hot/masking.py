@@ -56,6 +56,13 @@ class RunShroud(Shroud):
     def wrap(self, datagram: Buffer, limit: int, mark: bytes = b"") -> bytes:
         return super().wrap(datagram, limit, mark or self._mark())
 
+    def _masked(self, header: bytes, body: Buffer) -> bytes:
+        if self._compiled is None:
+            return super()._masked(header, body)
+        mask = self._masks.rows(header, 1, len(body))  # beside compiled twins there is no numpy
+        bits = int.from_bytes(body, "big") ^ int.from_bytes(mask, "big")
+        return bits.to_bytes(len(body), "big")
+
     def wrap_runs(self, memory: memoryview, runs: list[Run], limit: int, packing: Packing) -> None:
         """As :func:`wrap_runs`. Random bytes are drawn at once, in the datagrams' order."""
         if self._compiled is None and len(runs) == 1 and runs[0].packets == 1:

@@ -21,12 +21,13 @@ from chancel.daemon.hot.seal import Nonces
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.errors import RemoteProtocolError
-from chancel.protocol.opening import Opener
+from chancel.protocol.opening import Opener, Slot
 from chancel.wire.traffic import (
     NEXT_GRACE,
     NEXT_INNER,
     TAG_BYTES,
     TAIL_BYTES,
+    TrafficLayout,
 )
 
 _KNOWN_NEXT = (NEXT_INNER, NEXT_GRACE)
@@ -190,12 +191,30 @@ def _open_each(
 def _open_next(
     opener: Opener, datagram: memoryview, out: memoryview, at: int, now: float
 ) -> int | None:
-    """Open an inner packet under the active key whose number is beyond all others, and no other.
+    """Open a packet as :func:`open_ordinary` does, under the active key."""
+    slot = opener.active
+    if slot is None:
+        return None
+    size = open_ordinary(slot, opener.layout, opener.expected_flocks, datagram, out, at)
+    if size is not None:
+        opener.authenticated(slot, now, 1)
+    return size
 
-    That is nearly each. Returns its size, or ``None`` and has touched nothing but ``out``.
+
+def open_ordinary(
+    slot: Slot,
+    layout: TrafficLayout,
+    flocks: bytes,
+    datagram: memoryview | bytes,
+    out: memoryview,
+    at: int,
+) -> int | None:
+    """Open an inner packet under this key whose number is beyond all others, and no other.
+
+    That is nearly each. Returns its size, and the number is marked; or ``None``, and nothing but
+    ``out`` was touched.
     """
-    slot, layout = opener.active, opener.layout
-    if slot is None or len(datagram) < layout.overhead_bytes:
+    if len(datagram) < layout.overhead_bytes:
         return None
     spi, sequence, number = _NUMBERS.unpack_from(datagram)
     header = bytes(datagram[: layout.header_bytes])
@@ -203,7 +222,7 @@ def _open_next(
         spi != slot.spi
         or number <= slot.window.highest
         or sequence != number & _LOW_32
-        or header[16:] != opener.expected_flocks
+        or header[16:] != flocks
     ):
         return None
     end = at + len(datagram) - len(header) - TAG_BYTES
@@ -215,7 +234,6 @@ def _open_next(
     if out[end - TAIL_BYTES : end] != _INNER_TAIL:
         return None
     slot.window.mark(number)
-    opener.authenticated(slot, now, 1)
     return end - at
 
 

@@ -23,7 +23,7 @@ from chancel.daemon.hot.cut import (
     cut,
     train_of,
 )
-from chancel.daemon.hot.filling import Filling
+from chancel.daemon.hot.filling import Checksum, Filling, complete
 from chancel.daemon.hot.tags import TaggedFrames
 from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.daemon.run import Run
@@ -36,6 +36,7 @@ MAX_READ_BYTES = 65_536 + 64
 MIN_INNER_BYTES = 13
 """Reads of 12 bytes or less are discarded (protocol section 3.4)."""
 
+_TAIL = bytes(TAIL_BYTES)
 _ROOM = 64, 1_024
 """So many packets of that size must fit a slot before each read: one may bring 64 KiB of them."""
 
@@ -120,6 +121,8 @@ class DeviceReader:
         self._ethernet = ethernet
         self._shift = frame_header_bytes
         self._filling = Filling()
+        self._ahead: int | None = None
+        """The size of a frame that lies in the buffer and wasn't taken yet."""
         self._train: Train | None = None
         """What is left in the buffer of a train that didn't fit the last slot."""
         self._skip = skip = (VNET.size if vnet else 0) + frame_header_bytes
@@ -146,7 +149,8 @@ class DeviceReader:
         before: int | None = None
         try:
             while self._train is None and filling.fits(*_ROOM):
-                size: int | None = self._read()
+                size: int | None = self._read() if self._ahead is None else self._ahead
+                self._ahead = None
                 while size is not None:
                     if not self._take(size - self._skip, tunnel):
                         before = size = None
@@ -157,6 +161,37 @@ class DeviceReader:
         except BlockingIOError:
             pass  # the device is empty
         return filling.finish()
+
+    def lone(self, memory: memoryview) -> int | None:
+        """Read one packet into an empty slot, with its tail, and no other; its size with that.
+
+        ``None``: that was no packet, or isn't alone in its frame; :meth:`fill` says what it is, and
+        raises what there is to be raised.
+        """
+        if self._train is not None or self._ahead is not None:
+            return None
+        try:
+            self._ahead = self._read()
+        except OSError:
+            return None
+        needs, size = None, self._ahead - self._skip
+        if self._vnet:
+            flags, kind, _, _, start, field = VNET.unpack_from(self._prefix)
+            if kind & ~GSO_ECN != GSO_NONE:
+                return None
+            if flags & NEEDS_CHECKSUM:
+                needs = (start - self._shift, field)
+        if not _is_whole(size, needs):
+            return None
+        self._ahead = None
+        end = size + TAIL_BYTES
+        memory[:size] = self._packet[:size]
+        memory[size:end] = _TAIL
+        if needs:
+            complete(memory, 0, end, *needs)
+        self.packets += 1
+        self.bytes += size
+        return end
 
     def _take(self, size: int, tunnel: int) -> bool:
         """Pass on what was read last; whether it was a lone packet that goes on."""
@@ -171,7 +206,7 @@ class DeviceReader:
                 return False
             if flags & NEEDS_CHECKSUM:
                 needs = (start - self._shift, field)
-        if size > MAX_INNER_BYTES or (needs and not 0 <= needs[0] <= size - 2 - field):
+        if not _is_whole(size, needs):
             self._drop(Drop.DEVICE_READ_LONG)
             return False
         self._filling.packet(tunnel, 0, self._packet[:size], needs)
@@ -225,3 +260,10 @@ class DeviceReader:
 
     def _drop(self, reason: Drop) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1
+
+
+def _is_whole(size: int, needs: Checksum | None) -> bool:
+    """Whether a packet has a size that may be, and room for the checksum that it needs."""
+    if not MIN_INNER_BYTES <= size <= MAX_INNER_BYTES:
+        return False
+    return needs is None or 0 <= needs[0] <= size - 2 - needs[1]

@@ -53,8 +53,8 @@ _PENDING = frozenset(
 """What an ICMP error about something we sent becomes; taken off, and nothing is lost."""
 
 _BOTH_MAGICS = MAGIC + CATHEDRAL.magic
-_MAGIC = np.uint64(int.from_bytes(MAGIC, sys.byteorder))
-_CATHEDRAL = np.uint64(int.from_bytes(CATHEDRAL.magic, sys.byteorder))
+_MAGIC = int.from_bytes(MAGIC, sys.byteorder)
+_CATHEDRAL = int.from_bytes(CATHEDRAL.magic, sys.byteorder)
 
 
 class UdpReceiver:
@@ -101,6 +101,13 @@ class UdpReceiver:
     def magics(self, *, cathedrals: bool) -> bytes:
         """What offers begin with, eight bytes each; ``cathedrals``: what those say, too."""
         return _BOTH_MAGICS if cathedrals else MAGIC
+
+    def lent(self, *, cathedrals: bool) -> tuple[object, ...]:
+        """What turns need of it: compiled ones the descriptor, and the sizes that count."""
+        magics = self.magics(cathedrals=cathedrals)
+        if self._compiled is None:
+            return self, magics
+        return self.udp.fileno(), self.min_bytes, self.offer_bytes, magics
 
     def split_offers(
         self, slot: SlotView, runs: list[Run], *, cathedrals: bool
@@ -168,11 +175,11 @@ def drain(
             continue
         size, segment, source = received
         receiver.calls += 1
-        at += _append(receiver, runs, at, size, segment, tunnel, source)
+        at += append(receiver, runs, at, size, segment, tunnel, source)
     return at, False
 
 
-def _append(
+def append(
     receiver: UdpReceiver,
     runs: list[Run],
     at: int,

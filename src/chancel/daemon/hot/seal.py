@@ -27,7 +27,6 @@ _VECTOR_FROM = 6
 _LEAST_ROOM = 32
 _ALIGN = 16
 _NONCE = struct.Struct("!4sQ")
-_COUNT = np.arange(MAX_RUN_PACKETS, dtype=np.uint64)
 
 SealRuns = Callable[[Reservation, SlotView, list[Run], SlotView, int], list[Run]]
 """Seal runs of one tunnel from a slot to an offset of another; returns the sealed runs.
@@ -53,6 +52,8 @@ class Nonces:
     def __init__(self) -> None:
         self._salt = self._blank = b""
         self._room = 0
+        self.count = np.arange(MAX_RUN_PACKETS, dtype=np.uint64)
+        """0, 1, 2, …"""
 
     def number(self, salt: bytes, blank: bytes, numbers: Numbers) -> None:
         """Prepare packets with these numbers; ``blank`` is a header of this key.
@@ -147,7 +148,7 @@ def _seal_all(
 ) -> None:
     head, count = len(keys.header), run.packets
     size = run.size + head + TAG_BYTES
-    nonces.number(keys.salt, keys.header, _COUNT[:count] + np.uint64(first))
+    nonces.number(keys.salt, keys.header, nonces.count[:count] + np.uint64(first))
     target.column(f"V{head}", at, size, count)[:] = nonces.headers[:count]
     bound = keys.layout.associated_data_of_all(nonces.first_headers(count))
     texts: Sequence[Buffer] = source.packets(run.offset, run.size, count, 0, run.size)

@@ -50,8 +50,10 @@ Target = tuple[str, int] | tuple[str, int, int, int]
 """Where a datagram goes, as the socket wants it: host and port; with IPv6 a flow and a zone."""
 
 
-def _target(peer: Address) -> Target:
-    """A peer for an IPv6 socket, to which IPv4 is a part of IPv6."""
+def target_of(peer: Address, *, ipv6: bool) -> Target:
+    """A peer for a socket. To one of IPv6, IPv4 is a part of it."""
+    if not ipv6:
+        return peer
     host, _, zone = peer.host.partition("%")
     return (host if ":" in host else f"::ffff:{host}", peer.port, 0, int(zone or 0))
 
@@ -78,7 +80,7 @@ class UdpSender:
     def send(self, memory: memoryview, runs: list[Run], peer: Address) -> None:
         """Send runs to the peer, in their order; what can't be sent is counted."""
         if peer is not self._peer:
-            self._peer, self._target = peer, _target(peer) if self._ipv6 else peer
+            self._peer, self._target = peer, target_of(peer, ipv6=self._ipv6)
             self._packed = pack_address(peer)
         if self._compiled is not None:
             self._send_compiled(memory, runs)
@@ -97,9 +99,10 @@ class UdpSender:
         )
 
     @property
-    def fixed(self) -> tuple[int, bool]:
-        """What a compiled turn needs beside an address: the descriptor, and whether it is IPv6."""
-        return self._udp.fileno(), self._ipv6
+    def fixed(self) -> tuple[socket.socket | int, bool]:
+        """What a turn needs beside an address: the socket (of it a compiled one the descriptor),
+        and whether it is IPv6."""
+        return self._udp if self._compiled is None else self._udp.fileno(), self._ipv6
 
     def account(self, sent: tuple[int, int, int, int, int, int, int, int]) -> None:
         """Count what compiled code has sent. Raises OSError if that met an error of our own."""

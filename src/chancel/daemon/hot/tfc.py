@@ -1,7 +1,8 @@
 """Packets of one size (TFC): filled before they are sealed, cut when they were opened.
 
 Filled packets are all alike, so those of a whole batch become one run: one train for the kernel,
-whatever they were before.
+whatever they were before. Few packets go one by one; so do all where there is no numpy, which is
+beside compiled twins.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from chancel.daemon import arrays
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.daemon.run import MAX_RUN_PACKETS, Run
@@ -52,10 +54,8 @@ def _fill(
     source: SlotView, run: Run, start: int, stop: int, target: SlotView, at: int, size: int
 ) -> None:
     """Packets ``start`` to ``stop`` of a run as rows: payload, zeros, tail."""
-    if run.packets == 1:
-        payload = run.size - TAIL_BYTES
-        text = source.memory[run.offset : run.offset + payload].tobytes()
-        target.memory[at : at + size] = text.ljust(size - 1, b"\0") + bytes((run.next,))
+    if run.packets == 1 or not arrays.are_loaded():
+        _fill_each(source, run, range(start, stop), target, at, size)
         return
     rows = target.rows(at, size, stop - start)
     whole = stop - start - (stop == run.packets and run.last != run.size)
@@ -70,16 +70,42 @@ def _fill(
     rows[:, -1] = run.next
 
 
+def _fill_each(
+    source: SlotView, run: Run, numbers: range, target: SlotView, at: int, size: int
+) -> None:
+    tail = bytes((run.next,))
+    for number in numbers:
+        begin = run.offset + number * run.size
+        text = source.memory[begin : min(begin + run.size, run.end) - TAIL_BYTES].tobytes()
+        target.memory[at : at + size] = text.ljust(size - 1, b"\0") + tail
+        at += size
+
+
 def cut_run(slot: SlotView, run: Run, packing: Packing, drops: Counter[Drop]) -> None:
     """Cut opened inner packets (tails behind them) to the length that each says it has.
 
     What can't be is counted in ``drops``. The slot is ours to write: tails move in it.
     """
+    if not arrays.are_loaded():
+        _cut_each(slot, run, packing, drops)
+        return
     whole = run.packets if run.last == run.size else run.packets - 1
     if whole:
         _cut_rows(slot.rows(run.offset, run.size, whole), run, packing, drops)
     if whole != run.packets:
         _cut_rows(slot.rows(run.end - run.last, run.last, 1), run, packing, drops)
+
+
+def _cut_each(slot: SlotView, run: Run, packing: Packing, drops: Counter[Drop]) -> None:
+    tail = bytes((0, run.next))
+    for begin in range(run.offset, run.end, run.size):
+        packet = slot.memory[begin : min(begin + run.size, run.end)]
+        length = _length_untrusted(packet[:-TAIL_BYTES])
+        if length == _NO_LENGTH:
+            drops[Drop.TFC_LENGTH] += 1
+            continue
+        packet[length : length + TAIL_BYTES] = tail
+        packing.add(run, packet[: length + TAIL_BYTES])
 
 
 def _cut_rows(rows: Bytes, run: Run, packing: Packing, drops: Counter[Drop]) -> None:

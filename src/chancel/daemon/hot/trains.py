@@ -11,16 +11,19 @@ headers or a VLAN tag has no layout, and is never joined.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from chancel.daemon.hot.checksum import checksum, right, sums, word
 from chancel.daemon.hot.cut import ETHERNET_BYTES, GSO_TCP4, GSO_TCP6, GSO_UDP
 from chancel.daemon.hot.views import Bytes, SlotView
 from chancel.daemon.run import Run
 from chancel.wire.traffic import TAIL_BYTES
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _IP4_HEADER, _IP6_HEADER = 20, 40
 _TCP, _UDP = 6, 17
@@ -30,7 +33,7 @@ _PSH = 0x08
 _ACK = 0x10
 _EITHER = bytes((_ACK, _ACK | _PSH))
 
-Flags = npt.NDArray[np.bool_]
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 """One truth for each packet of a run."""
 
 
@@ -59,9 +62,15 @@ class Layout(NamedTuple):
     same_bits: int
     """The same as a number."""
     steady: Bytes
-    """Mask of what is equal in packets of one size and flow. Flags aren't, they end a train."""
+    """Mask of what is equal in the packets of a train but the last: also their lengths. Flags may
+    differ, they end it."""
     alike: Bytes
     """Mask of what makes a packet one of this kind: version, fragmentation, header sizes, ..."""
+    kin: Bytes
+    """Mask of what is equal in packets of one size, kind, and pair of addresses: what one look at
+    the first may judge for all."""
+    kin_bits: int
+    """The same of what is before the transport header, but for the length; as a number."""
 
 
 def _mask(size: int, *fields: tuple[int, int]) -> Bytes:
@@ -98,6 +107,8 @@ def _layout(ip: int, version: int, protocol: int) -> Layout:
         steady[start + 4 : start + 6] = 0xFF
     if version == 6:
         alike[ip] = 0xF0  # the rest of the byte is the traffic class
+    addresses = ip + (12 if version == 4 else 8)
+    kin = alike | (steady & ~same) | _mask(size, (addresses, start))
     return Layout(
         kind=(GSO_TCP4 if version == 4 else GSO_TCP6) if tcp else GSO_UDP,
         version=version,
@@ -105,7 +116,7 @@ def _layout(ip: int, version: int, protocol: int) -> Layout:
         protocol=protocol,
         ip=ip,
         start=start,
-        addresses=ip + (12 if version == 4 else 8),
+        addresses=addresses,
         checksum=start + (16 if tcp else 6),
         flags=start + 13,
         length=ip + (2 if version == 4 else 4),
@@ -114,15 +125,21 @@ def _layout(ip: int, version: int, protocol: int) -> Layout:
         same_bits=int.from_bytes(same.tobytes()),
         steady=steady,
         alike=alike,
+        kin=kin,
+        kin_bits=int.from_bytes((kin & same)[:start].tobytes()),
     )
 
 
-_LAYOUTS = {
-    (ip, version, protocol): _layout(ip, version, protocol)
-    for ip in (0, ETHERNET_BYTES)
-    for version in (4, 6)
-    for protocol in (_TCP, _UDP)
-}
+@cache
+def _layouts() -> dict[tuple[int, int, int], Layout]:
+    return {
+        (ip, version, protocol): _layout(ip, version, protocol)
+        for ip in (0, ETHERNET_BYTES)
+        for version in (4, 6)
+        for protocol in (_TCP, _UDP)
+    }
+
+
 _TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 
 
@@ -150,9 +167,10 @@ def recognise(slot: SlotView, run: Run, kinds: Collection[int], ip: int = 0) -> 
         if len(first) <= least:
             return None
         head = layout.start + (first[layout.start + 12] >> 4) * 4
-    if not least <= head < run.last - TAIL_BYTES:
+    segment = run.size - TAIL_BYTES - head
+    if head < least or segment <= 0:
         return None
-    return Train(layout, head, len(first) - head, run.packets)
+    return Train(layout, head, segment, run.packets)
 
 
 def _layout_of(first: memoryview, ip: int) -> Layout | None:
@@ -169,58 +187,73 @@ def _layout_of(first: memoryview, ip: int) -> Layout | None:
         return None
     if ip and first[ip - 2 : ip] != _TYPES[version]:
         return None
-    return _LAYOUTS.get((ip, version, protocol))
+    return _layouts().get((ip, version, protocol))
 
 
 def seams(slot: SlotView, run: Run, train: Train) -> list[int] | None:
-    """Where trains begin in a run of one flow's packets, in order and intact; ``None`` for others.
+    """Where trains begin in a run of packets between two addresses, all of them intact; ``None``
+    for others.
 
-    Bulk traffic is like this; what isn't is looked at packet by packet (:func:`joints`).
+    Bulk traffic is like this: trains of some flows, and of one whose options or acknowledgement
+    have changed. What isn't is looked at packet by packet (:func:`joints`).
     """
-    layout, size = train.layout, run.size
-    equal = run.packets if run.last == size else run.packets - 1
+    layout, size, count = train.layout, run.size, run.packets
+    equal = count if run.last == size else count - 1
     first = slot.memory[run.offset : run.offset + size]
     rows = slot.rows(run.offset, size, equal)
-    if not (
-        _lengths_right(first, size - TAIL_BYTES, layout)
-        and _heads_follow(slot, run, train, rows)
-        and _transports_right(rows, layout)
-        and (equal == run.packets or _last_follows(slot, run, train))
-    ):
+    if not _lengths_right(first, size - TAIL_BYTES, layout):
         return None
-    if not layout.tcp:
-        return [0]
-    at = run.offset + layout.flags
-    flags = slot.memory[at : run.end : size].tobytes()
-    if flags.strip(_EITHER):
+    ends = _ends(slot, run, train, rows)
+    if ends is None or not _transports_right(rows, layout):
         return None
-    return [0, *(i for i in range(1, run.packets) if flags[i - 1] & _PSH)]
+    joined = count
+    if equal < count and not _last_follows(slot, run, train):
+        if not _last_is_kin(slot, run, layout):
+            return None
+        ends.add(equal - 1)
+        joined = equal
+    if layout.tcp:
+        at = run.offset + layout.flags
+        flags = slot.memory[at : at + (joined - 1) * size + 1 : size].tobytes()
+        if flags.count(_ACK) != joined:
+            if flags.strip(_EITHER):
+                return None
+            ends.update(i for i in range(min(joined, count - 1)) if flags[i] & _PSH)
+    return [0, *sorted(i + 1 for i in ends)]
 
 
-def _heads_follow(slot: SlotView, run: Run, train: Train, rows: Bytes) -> bool:
-    """Whether packets of one size have the headers of one flow, flags aside."""
+def _ends(slot: SlotView, run: Run, train: Train, rows: Bytes) -> set[int] | None:
+    """The packets of one size whose next doesn't go on from them, as headers but not flags tell.
+
+    ``None`` if they aren't of one kind and two addresses, or a header is wrong.
+    """
     layout, head, count = train.layout, train.head, len(rows)
     ip, start = run.offset + layout.ip, run.offset + layout.start
-    if np.count_nonzero((rows[:, :head] ^ rows[0, :head]) & layout.steady[:head]):
-        return False
+    ends: set[int] = set()
+    changes = (rows[1:, :head] ^ rows[:-1, :head]) & layout.steady[:head]
+    if np.count_nonzero(changes):
+        if np.count_nonzero(changes & layout.kin[:head]):
+            return None
+        ends.update(np.bitwise_or.reduce(changes, axis=1).nonzero()[0].tolist())
     if layout.version == 4:
-        if not slot.memory[ip + 6] & _DONT_FRAGMENT and not _in_steps(
-            slot.column(">u2", ip + 4, run.size, count), np.uint16, 1
-        ):
-            return False
+        if not slot.memory[ip + 6] & _DONT_FRAGMENT:
+            numbers = slot.column(">u2", ip + 4, run.size, count)
+            ends.update(_out_of_step(numbers, np.uint16, 1))
         if np.count_nonzero(sums(rows[:, layout.ip : layout.start]) % 65535):
-            return False
+            return None
     if layout.tcp:
         numbers = slot.column(">u4", start + 4, run.size, count)
-        return _in_steps(numbers, np.uint32, train.segment)
-    checksums = slot.column("=u2", start + 6, run.size, count)
-    return bool(np.count_nonzero(checksums) == count)
+        ends.update(_out_of_step(numbers, np.uint32, train.segment))
+    elif np.count_nonzero(slot.column("=u2", start + 6, run.size, count)) != count:
+        return None
+    return ends
 
 
-def _in_steps(numbers: npt.NDArray[Any], kind: type[np.unsignedinteger], step: int) -> bool:
-    """Whether each number of the headers is the one before it and ``step``, wrapped around."""
+def _out_of_step(numbers: npt.NDArray[Any], kind: type[np.unsignedinteger], step: int) -> list[int]:
+    """Where the next number of the headers isn't this one and ``step``, wrapped around."""
     own = numbers.astype(kind)  # in the machine's byte order
-    return not np.count_nonzero(own[1:] - own[:-1] != step)
+    found: list[int] = (own[1:] - own[:-1] != step).nonzero()[0].tolist()
+    return found
 
 
 def _transports_right(rows: Bytes, layout: Layout) -> bool:
@@ -255,6 +288,8 @@ def _last_follows(slot: SlotView, run: Run, train: Train) -> bool:
     """Whether the last, shorter packet is intact, and of the flow of the one before it."""
     layout, memory, at = train.layout, slot.memory, run.end - run.last
     before, last, size = memory[at - run.size : at], memory[at : run.end], run.last - TAIL_BYTES
+    if size <= train.head:
+        return False
     if not (_lengths_right(last, size, layout) and _intact(last, size, layout)):
         return False
     different = int.from_bytes(before[: train.head]) ^ int.from_bytes(last[: train.head])
@@ -267,6 +302,15 @@ def _last_follows(slot: SlotView, run: Run, train: Train) -> bool:
     at = layout.start + 4
     step = int.from_bytes(last[at : at + 4]) - int.from_bytes(before[at : at + 4])
     return not layout.tcp or step & 0xFFFF_FFFF == train.segment
+
+
+def _last_is_kin(slot: SlotView, run: Run, layout: Layout) -> bool:
+    """Whether the last, shorter packet is of the kind and the two addresses of the first."""
+    memory, start, at = slot.memory, layout.start, run.end - run.last
+    if run.last - TAIL_BYTES < start:
+        return False
+    first, last = memory[run.offset : run.offset + start], memory[at : at + start]
+    return not (int.from_bytes(first) ^ int.from_bytes(last)) & layout.kin_bits
 
 
 def _be16(packet: memoryview, at: int) -> int:
@@ -296,12 +340,11 @@ def joints(slot: SlotView, run: Run, train: Train) -> Flags:
         numbers = heads[:, start + 4 : start + 8].view(">u4")[:, 0].astype(np.uint32)
         joined[1:equal] &= numbers[1:] - numbers[:-1] == train.segment
         joined[1:equal] &= heads[:-1, layout.flags] == _ACK
-    if equal < run.packets:
+    if equal < run.packets and sound[-1] and alike[-1] and _last_follows(slot, run, train):
         flags = slot.memory[run.end - run.last + layout.flags]
-        open_ended = not layout.tcp or (
+        joined[-1] = not layout.tcp or (
             heads[-1, layout.flags] == _ACK and flags | _PSH == _ACK | _PSH
         )
-        joined[-1] = open_ended and sound[-1] and alike[-1] and _last_follows(slot, run, train)
     return joined
 
 

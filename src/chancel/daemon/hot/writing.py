@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import cache
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -46,8 +47,12 @@ _KINDS: Final[Mapping[int, Offload]] = MappingProxyType(
 )
 _PLAIN = bytes(VNET.size)
 _IP6_TYPE = b"\x86\xdd"
-_GATHERED: Final[Bytes] = np.empty(MAX_JOINED_BYTES, dtype=np.uint8)
-"""Where payloads are joined. One for all devices: it is used for the length of a write."""
+
+
+@cache
+def _gathered() -> Bytes:
+    """Where payloads are joined. One for all devices: it is used for the length of a write."""
+    return np.empty(MAX_JOINED_BYTES, dtype=np.uint8)
 
 
 class Writer(Protocol):
@@ -181,6 +186,13 @@ class DeviceWriter:
             else:
                 self._drop(reason)
 
+    def write_lone(self, packet: bytes) -> bool:
+        """Write one packet, unless it may not pass: then nothing has happened."""
+        passes = self._filter.judge(packet) is None
+        if passes:
+            self._write_one(packet)
+        return passes
+
     def write_run(self, slot: SlotView, run: Run) -> None:
         """Write a run that was judged already; see :class:`Writer`."""
         train = recognise(slot, run, self.joins, self._ip) if run.packets > 1 else None
@@ -218,7 +230,7 @@ class DeviceWriter:
     def _write_train(self, slot: SlotView, run: Run, train: Train) -> bool:
         """Write all packets of a run as one with a vnet header; False if the device takes none."""
         layout = train.layout
-        header, payload = join(slot, run, train, _GATHERED)
+        header, payload = join(slot, run, train, _gathered())
         frame_header = self._frame_header if layout.version == 4 else self._frame_header6
         start = vnet_header(train, len(frame_header)) + frame_header + header
         self.writes += 1
@@ -240,7 +252,7 @@ class DeviceWriter:
         for at in range(run.offset, end, run.size):
             self._write_one(memory[at : min(at + run.size, end) - TAIL_BYTES])
 
-    def _write_one(self, packet: memoryview) -> None:
+    def _write_one(self, packet: memoryview | bytes) -> None:
         """Write one packet as it is; the kernel verifies its checksums."""
         self.writes += 1
         try:

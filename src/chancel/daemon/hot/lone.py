@@ -1,0 +1,62 @@
+"""Turns in Python, for lone packets: the way of an idle tunnel.
+
+After a pause a turn costs what it touches, code and data that have left the caches
+(``docs/decisions/017-latency.md``). So here are no runs, lists and views, no books beyond a count,
+and between waking and handing on as few different objects as can be: one function takes the packet,
+does its part of the work, and hands it on. Whatever is more than one packet, or anything but plain
+traffic, is the duty's.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from typing import ClassVar
+
+from chancel.daemon.loop import MOST_READY, Poll, Woken
+
+_READABLE = int(select.EPOLLIN)
+
+
+LEFT, CARRIED, SETTLE = range(3)
+"""Of a source that was ready: it is for the duty, as it was; what it had was carried on; the duty
+must hear of that before anything else."""
+
+
+class LoneTurns:
+    """What all of them are: a wait around :meth:`carry`."""
+
+    LULL_S: ClassVar = 0.005
+    """Who drains its source reads a lone packet if none came for so long, and hands it on without
+    looking for another. What follows sooner is traffic, and drained."""
+
+    def __init__(self, poll: Poll) -> None:
+        self._poll = poll
+
+    def carry(self, fd: int, now: float) -> int:
+        """Serve the one source that is ready."""
+        raise NotImplementedError
+
+    def run(self, _epoll: int, deadline: float, due: float) -> Woken:
+        """Wait, and serve lone packets, until there is something else to do.
+
+        Returns at ``deadline``; once something was carried at ``due``, when its owner is to write
+        his books; and with what is ready, if that is several sources, or one for the duty.
+        """
+        poll, carry = self._poll, self.carry
+        now = 0.0 if deadline == math.inf else time.monotonic()
+        wakeups = 0
+        while True:
+            ready = poll(-1 if deadline == math.inf else max(0.0, deadline - now), MOST_READY)
+            wakeups += 1
+            if len(ready) != 1:
+                return ready, wakeups
+            fd, what = ready[0]
+            now = time.monotonic()
+            outcome = carry(fd, now) if what == _READABLE else LEFT
+            if outcome == LEFT:
+                return ready, wakeups
+            deadline = min(deadline, due)
+            if now >= deadline or outcome == SETTLE:
+                return [], wakeups
