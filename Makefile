@@ -72,13 +72,16 @@ bench: $(READY) ## all figures, 20 minutes; writes docs/benchmarks.md (ARGS="--j
 bench-full: $(READY) ## the same with more and longer rounds, and what is mostly waiting; hours
 	@$(PY) -m benchmarks --full $(ARGS)
 
-sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day, networks with faults
+sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day, networks with faults, 1,000 devices
 	@$(PY) -m chancel.cli.main sim suite $(ARGS)
+	@$(PY) -m chancel.cli.main sim long hour -o docs
+	@$(PY) -m chancel.cli.main sim long day -o docs
+	@$(PY) -m chancel.sim.network_scale_page docs
 
 SOAK := CHANCEL_SOAK_LOSSY_MB=$${CHANCEL_SOAK_LOSSY_MB:-2000} CHANCEL_SOAK_MB=$${CHANCEL_SOAK_MB:-20000} \
-    CHANCEL_OVERLOAD_S=$${CHANCEL_OVERLOAD_S:-60}
+    CHANCEL_OVERLOAD_S=$${CHANCEL_OVERLOAD_S:-60} CHANCEL_SOAK_JOINS=$${CHANCEL_SOAK_JOINS:-1000}
 
-soak: $(READY) ## gigabytes through a tunnel, a minute of overload; CHANCEL_SOAK_MB=500 for less
+soak: $(READY) ## gigabytes through a tunnel, a minute of overload, 1,000 joins; CHANCEL_SOAK_MB=500 for less
 	@$(SOAK) $(PY) -m pytest -s tests/soak tests/e2e/test_overload.py $(ARGS)
 
 scale: $(READY) ## how many devices a network bears, from simulations; writes docs/scale.md
@@ -88,7 +91,7 @@ nat-matrix: $(READY) ## every pair of NATs, 20 simulated meetings each; writes d
 	@$(PY) -m chancel.cli.main sim nat-matrix -o docs/nat.md $(ARGS)
 
 nat-lab: $(READY) ## the same with real daemons, once each; writes docs/nat-lab.md (SANCTUM=..., root)
-	@$(PY) -m chancel.demo.nat_lab_page -o docs/nat-lab.md $(ARGS)
+	@$(PY) -m chancel.cli.main lab nat-matrix -o docs/nat-lab.md $(ARGS)
 
 fuzz: $(READY) ## look for input that breaks something (ARGS="offer --seconds 600", ARGS=campaign)
 	@$(PY) -m fuzz $(ARGS)

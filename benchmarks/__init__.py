@@ -7,8 +7,10 @@ is never mistaken for a good figure. The rules of measuring are in
 ``docs/decisions/008-benchmarks.md``.
 
 Reading order: ``result``, ``vpns`` and ``wireguard`` (who takes part), ``ends`` (two hosts and a
-tunnel), ``loads`` (the traffic), ``workloads`` (what is measured of it), ``turns``, ``tunnel`` and
-``targets``; then ``layout``, ``table`` and ``page`` (what people read), ``plot``, ``saved``.
+tunnel), ``loads`` (the traffic), ``workloads`` (what is measured of it), ``carrying``, ``turns``,
+``tunnel`` and ``targets``; then ``layout``, ``table`` and ``page`` (what people read), ``plot``,
+``saved``. What a person wrote of the page is in ``page.md``, and why races aren't won in
+``races.md``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ SECTIONS = {
     "relaying": "benchmarks.relaying",
     "cathedral": "benchmarks.cathedral",
     "meeting": "benchmarks.meeting",
+    "liturgy": "benchmarks.liturgy",
     "exchange": "benchmarks.exchange",
     "library": "benchmarks.library",
     "kyrka": "benchmarks.kyrka",

@@ -66,7 +66,7 @@ def main() -> int:
     """The command line."""
     options = _options()
     if options.page:
-        return _write_page(saved.loads(options.page.read_text()))
+        return _page_of(options.page)
     default = FULL if options.full else USUAL
     pace = default._replace(
         rounds=options.rounds or default.rounds, seconds=options.seconds or default.seconds
@@ -87,6 +87,15 @@ def main() -> int:
         KEPT.write_text(saved.dumps(run))
         _write_page(run)
     return 0 if passed(run) else 1
+
+
+def _page_of(path: Path) -> int:
+    try:
+        run = saved.load(path)
+    except saved.KeptRunError as error:
+        print(f"make bench: {error}", file=sys.stderr)
+        return 2
+    return _write_page(run)
 
 
 def _write_page(run: Run) -> int:

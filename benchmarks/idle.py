@@ -18,7 +18,7 @@ from benchmarks.result import Figure, Result, Step
 from benchmarks.targets import SPARE_WAKEUPS
 from chancel.daemon import ctl
 
-SETTLED_S, IDLE_S = 20.0, 60.0
+SETTLED_S, IDLE_S = 20.0, 45.0
 """They are counted when discovery of the MTU and the first heartbeats are over."""
 
 DIRECTION = 3

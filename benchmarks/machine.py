@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.backends.openssl import backend
 
 from benchmarks.vpns import REFERENCE, WIREGUARD
+from chancel.daemon.hot import twins
 
 PATHS = {
     "SANCTUM": "sanctum",
@@ -34,7 +35,9 @@ def _described() -> Iterator[tuple[str, str]]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield "machine", f"{_processor()}, {cores} cores, {memory:.0f} GB, {platform.machine()}"
     yield "system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    for name in ("chancel", "chancel-accel", "cryptography", "numpy"):
+    yield "chancel", _version("chancel")
+    yield "chancel-accel", getattr(twins.module(), "__version__", "not installed")
+    for name in ("cryptography", "numpy"):
         yield name, _version(name)
     yield "OpenSSL", backend.openssl_version_text()
     if path := os.environ.get("SANCTUM"):

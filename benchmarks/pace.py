@@ -10,7 +10,7 @@ class Pace(NamedTuple):
     ``whole``: nothing is left to a longer run."""
 
     rounds: int = 5
-    seconds: float = 1.5
+    seconds: float = 1.2
     whole: bool = False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from benchmarks import SECTIONS
 from benchmarks.layout import (
     EVEN,
     Against,
@@ -22,6 +23,7 @@ from benchmarks.layout import (
     verdict,
 )
 from benchmarks.plot import Panel, draw
+from benchmarks.relaying import OUR_CATHEDRALS, RELAY_MEASURES
 from benchmarks.result import LeftOut, Measured, Result
 from benchmarks.saved import Run
 from benchmarks.vpns import ACCELERATED, PER_PACKET, PURE, REFERENCE, WIREGUARD
@@ -30,31 +32,45 @@ from benchmarks.workloads import CAUSES, MEASURES
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/benchmarks.md"
 TEMPLATE = Path(__file__).with_name("page.md")
+RACES = Path(__file__).with_name("races.md")
+"""Below a heading with a figure's name: why its race may not be won."""
 
 OURS = (ACCELERATED.name, PURE.name, PER_PACKET.name)
 
 PLOTS = {
     "throughput": (
         "Throughput: longer is better",
-        ("tcp1", "tcp8", "udp1300", "udp64", "mixed"),
+        "tunnel",
+        ("tcp1", "tcp1_back", "tcp8", "udp1300", "udp64", "mixed"),
     ),
     "latency": (
         "Round trips: shorter is better",
+        "tunnel",
         ("rtt_idle", "rtt_loaded", "rtt_loaded_p99", "mixed_voice_age"),
     ),
     "cost": (
         "What it costs: shorter is better",
+        "tunnel",
         ("work", "wakeups", "calls", "memory"),
     ),
+    "relaying": (
+        "Relayed: rates, longer is better; round trips and work, shorter is better",
+        "relaying",
+        ("tcp1", "tcp1_back", "udp1300", "mixed", "rtt_idle", "relay_work"),
+    ),
 }
-"""Name → title, and the measures of its panels."""
+"""Name → title, section, and the measures of its panels."""
+
+NAMES = {
+    "tunnel": {key: each.name for key, each in MEASURES.items()},
+    "relaying": {key: each.name for key, each in RELAY_MEASURES.items()},
+}
 
 
 def write(run: Run, page: Path = PAGE) -> list[Path]:
     """Write the page and its plots beside it; returns the files."""
-    files = {page: text(run)}
-    for name, drawn in plots(run.results).items():
-        files[page.with_name(f"{page.stem}-{name}.svg")] = drawn
+    drawn = {_file(name): content for name, content in plots(run.results).items()}
+    files = {page: text(run), **{page.with_name(name): each for name, each in drawn.items()}}
     for path, content in files.items():
         path.write_text(content)
     return list(files)
@@ -62,28 +78,40 @@ def write(run: Run, page: Path = PAGE) -> list[Path]:
 
 def text(run: Run) -> str:
     """The page."""
+    drawn = plots(run.results)
     places = {
         "machine": "\n".join(f"* {name}: {value}" for name, value in run.machine.items()),
         "command": run.command,
         "targets": _targets(run.results),
+        "races": "\n\n".join(_races(run.results)) or "Every race of this run is won.",
         "against": "\n\n".join(_against(lay_out(run.results.get("tunnel", ())).comparison)),
         "left_out": "\n".join(_gaps(run.results)),
-        **{name: _section(items) for name, items in run.results.items()},
+        **{f"plot_{name}": _plot(name, drawn) for name in PLOTS},
+        **{name: _section(run.results.get(name, ())) for name in SECTIONS},
     }
     return Template(TEMPLATE.read_text()).substitute(places)
 
 
+def _file(name: str) -> str:
+    """Beside the page."""
+    return f"{PAGE.stem}-{name}.svg"
+
+
+def _plot(name: str, drawn: Iterable[str]) -> str:
+    """Where a plot stands in the page."""
+    title = PLOTS[name][0]
+    return f"![{title}]({_file(name)})" if name in drawn else f"({title}: no figures in this run.)"
+
+
 def plots(results: Mapping[str, Sequence[Result]]) -> dict[str, str]:
     """Name → SVG."""
-    rows = lay_out(results.get("tunnel", ())).comparison.rows
     drawn = {}
-    for name, (title, keys) in PLOTS.items():
-        headings = (MEASURES[key] for key in keys)
-        panels: list[Panel] = [
-            (each.name, rows[each.name]) for each in headings if each.name in rows
-        ]
+    for name, (title, section, keys) in PLOTS.items():
+        rows = lay_out(results.get(section, ())).comparison.rows
+        headings = (NAMES[section][key] for key in keys)
+        panels: list[Panel] = [(each, rows[each]) for each in headings if each in rows]
         if panels:
-            drawn[name] = draw(title, panels, OURS)
+            drawn[name] = draw(title, panels, (*OURS, *OUR_CATHEDRALS))
     return drawn
 
 
@@ -101,6 +129,29 @@ def _targets(results: Mapping[str, Sequence[Result]]) -> str:
         row = {item.program: item for item in programs if item.name == name}
         lines.append(_row(f"{name} ({unit_of(row)})", *(_reached(row.get(c)) for c in columns)))
     return "\n".join([*lines, "", *_lines(others)])
+
+
+def reasons() -> dict[str, str]:
+    """Why a race may not be won, by the figure's name and, where our programs differ in that, the
+    program's."""
+    parts = RACES.read_text().split("\n## ")[1:]
+    return {head: text.strip() for head, _, text in (part.partition("\n") for part in parts)}
+
+
+def reason(item: Measured, known: Mapping[str, str]) -> str | None:
+    """Why this race may not be won, if anybody has found that out."""
+    return known.get(f"{item.name}: {item.program}", known.get(item.name))
+
+
+def _races(results: Mapping[str, Sequence[Result]]) -> Iterator[str]:
+    """A paragraph for each race that this run did not win."""
+    known = reasons()
+    for items in results.values():
+        for item in items:
+            if not isinstance(item, LeftOut) and item.won is False:
+                why = reason(item, known) or "Nobody has found out why."
+                reached = f"{number(item.median)}, wanted {item.race}"
+                yield f"**{item.name}: {item.program}** ({reached}). {why}"
 
 
 def _reached(item: Measured | None) -> str:

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.result import Figure, LeftOut, Measured, Ratio, Result, Target
+from chancel.errors import ChancelError
 
 
 class Run(NamedTuple):
@@ -37,6 +39,23 @@ def _written(item: Result) -> dict[str, Any]:
     median = item.median if math.isfinite(item.median) else None
     derived = {"median": median, "met": item.met, "won": item.won}
     return {**kind, **dataclasses.asdict(item), **derived}
+
+
+class KeptRunError(ChancelError):
+    """A file isn't a run that was kept; the message says why not."""
+
+
+def load(path: Path) -> Run:
+    """The run that was kept there. Raises :class:`KeptRunError`."""
+    try:
+        return loads(path.read_text())
+    except OSError as error:
+        raise KeptRunError(
+            f"{path}: {error.strerror} (a run of all sections writes out/benchmarks.json)"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise KeptRunError(f"{path}: no run of the bench as JSON ({detail})") from None
 
 
 def loads(text: str) -> Run:

@@ -5,7 +5,7 @@ Figures of one run may be compared, figures of two runs not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from benchmarks.result import Figure, LeftOut, Ratio, Step, Target
@@ -23,11 +23,14 @@ class Turn(NamedTuple, Generic[T]):
 
 
 def alternate(
-    what: str, jobs: Mapping[str, Callable[[], T]], rounds: int
+    what: str, jobs: Mapping[str, Callable[[], T]], rounds: int, span: range | None = None
 ) -> Iterator[Step | Turn[T]]:
-    """Do all jobs once a round; who begins changes. Before each a step, after it its result."""
+    """Do all jobs once a round; who begins changes. Before each a step, after it its result.
+
+    ``span``: which of the rounds, where these jobs aren't done in all of them.
+    """
     names = list(jobs)
-    for number in range(rounds):
+    for number in range(rounds) if span is None else span:
         first = number % len(names)
         for place, name in enumerate(names[first:] + names[:first]):
             share = (number * len(names) + place) / (rounds * len(names))
@@ -61,25 +64,26 @@ class Rounds:
 
     def ratio(
         self,
-        key: str,
+        keys: str | Sequence[str],
         ours: str,
         theirs: str,
         target: Target | None = None,
         race: Target | None = None,
     ) -> Ratio | LeftOut:
-        """One program's figure as a multiple of another's, from the rounds that both finished."""
-        measure = self._measures[key]
-        name = f"{measure.name}, against {theirs}"
-        mine, others = self.values(ours, key), self.values(theirs, key)
-        both = sorted(mine.keys() & others.keys())
+        """One program's figure as a multiple of another's, from the rounds that both finished.
+
+        Several keys are those of one figure, measured in several ways: its samples are all theirs.
+        """
+        keys = [keys] if isinstance(keys, str) else list(keys)
+        measure = self._measures[keys[0]]
+        ways = ", either way" if len(keys) > 1 else ""
+        name = f"{measure.name}{ways}, against {theirs}"
+        both: list[tuple[float, float]] = []
+        for key in keys:
+            mine, others = self.values(ours, key), self.values(theirs, key)
+            both += [(mine[n], others[n]) for n in sorted(mine.keys() & others.keys())]
         if not both:
-            return LeftOut(f"{name}: {ours}", f"no figure of {theirs if mine else ours}")
-        return Ratio(
-            name,
-            [mine[number] for number in both],
-            [others[number] for number in both],
-            target,
-            race,
-            ours,
-            measure.less,
-        )
+            gap = ours if not any(self.values(ours, key) for key in keys) else theirs
+            return LeftOut(f"{name}: {ours}", f"no figure of {gap}")
+        mine_all, others_all = zip(*both, strict=True)
+        return Ratio(name, list(mine_all), list(others_all), target, race, ours, measure.less)

@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks import SECTIONS, page
 from benchmarks.plot import draw
+from benchmarks.relaying import OUR_CATHEDRALS, RELAY_MEASURES
 from benchmarks.result import Figure, LeftOut, Result, Target
 from benchmarks.saved import Run
-from benchmarks.targets import promises
+from benchmarks.targets import PROMISES, promises
 from benchmarks.turns import Rounds
 from benchmarks.vpns import ACCELERATED, PURE, REFERENCE, WIREGUARD
 from benchmarks.workloads import MASKED_MEASURES, MEASURES
@@ -38,8 +39,14 @@ def rounds() -> Rounds:
 
 def run(*more: Result) -> Run:
     tunnel = [*rounds().figures(), *promises(rounds(), OURS), *more]
+    relaying: list[Result] = [
+        Figure(each.name, each.unit, [1.0], program=program)
+        for each in RELAY_MEASURES.values()
+        for program in (*OUR_CATHEDRALS, "reference's cathedral")
+    ]
     results: dict[str, list[Result]] = {name: [] for name in SECTIONS}
-    return Run({"machine": "abacus"}, "make bench", True, {**results, "tunnel": tunnel})
+    results |= {"tunnel": tunnel, "relaying": relaying}
+    return Run({"machine": "abacus"}, "make bench", True, results)
 
 
 def test_every_promise_of_the_traffic_is_held_against_both_of_our_programs() -> None:
@@ -55,7 +62,7 @@ def test_a_promise_without_its_peer_is_left_out_by_name() -> None:
     alone.add(PURE.name, 0, {"tcp1": 1.0})
     held = list(promises(alone, [PURE.name]))
     assert LeftOut(
-        f"TCP, one stream, against {REFERENCE}: {PURE.name}", "no figure of reference"
+        f"TCP, one stream, either way, against {REFERENCE}: {PURE.name}", "no figure of reference"
     ) in (held)
     assert all(isinstance(item, LeftOut) for item in held)
 
@@ -81,6 +88,33 @@ def test_misses_and_gaps_are_in_the_page() -> None:
     assert "| exchange | 3 | one sample | ms | ≤ 1 ✗ **missed** |" in text
     assert "* tunnel: tinc: not installed" in text
     assert "* tunnel: Chancel: **failed:** it fell over" in text
+
+
+def test_whoever_races_and_may_lose_has_an_explanation() -> None:
+    races = [item for item in promises(rounds(), OURS) if not isinstance(item, LeftOut)]
+    races = [item for item in races if item.race]
+    assert len(races) == sum(
+        bool(goal and goal.race) for each in PROMISES for goal in (each.pure, each.accelerated)
+    ) + len(["round trips under load, in themselves"])
+    known = page.reasons()
+    assert [item.name for item in races if page.reason(item, known) is None] == []
+    names = {name for item in races for name in (item.name, f"{item.name}: {item.program}")}
+    assert set(known) <= names, "nobody reads the others"
+
+
+def test_a_race_that_is_not_won_is_explained_and_no_other() -> None:
+    name = "RTT, idle: p50, against reference"
+    lost = Figure(name, "times", [1.2], None, Target("≤", 1.0), ACCELERATED.name)
+    won = Figure(name, "times", [0.9], None, Target("≤", 1.0), PURE.name)
+    text = page.text(run(lost, won))
+    assert f"**{name}: {ACCELERATED.name}** (1.2, wanted ≤ 1). A lone packet" in text
+    assert f"**{name}: {PURE.name}**" not in text
+
+
+def test_the_page_is_written_of_what_ran() -> None:
+    text = page.text(Run({"machine": "abacus"}, "make bench", True, {}))
+    assert ".svg" not in text
+    assert "Not in this run." in text
 
 
 def test_the_page_and_its_plots_are_written_side_by_side(tmp_path: Path) -> None:

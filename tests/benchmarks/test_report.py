@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from benchmarks import saved
-from benchmarks.__main__ import passed
+from benchmarks.__main__ import main, passed
 from benchmarks.layout import compare, lay_out, number
 from benchmarks.result import Figure, LeftOut, Ratio, Result, Step, Target
 from benchmarks.saved import Run
@@ -79,6 +81,28 @@ def test_a_ratio_takes_the_rounds_that_both_finished() -> None:
     assert names == [("TCP", "a"), ("TCP", "b"), ("RTT", "a")]
 
 
+def test_a_ratio_of_both_ways_takes_the_rounds_of_either() -> None:
+    there, back = Measure("TCP", "Gbit/s"), Measure("TCP, the other way", "Gbit/s")
+    rounds = Rounds({"tcp": there, "back": back})
+    for each, (mine, theirs) in enumerate([(8.0, 2.0), (9.0, 8.0)]):
+        rounds.add("a", each, {"tcp": mine, "back": mine})
+        rounds.add("b", each, {"tcp": theirs, "back": 4.0})
+    found = rounds.ratio(["tcp", "back"], "a", "b")
+    assert found == Ratio(
+        "TCP, either way, against b", [8.0, 9.0, 8.0, 9.0], [2.0, 8.0, 4.0, 4.0], program="a"
+    )
+    assert found.median == 8.5 / 4.0
+    gap = rounds.ratio(["tcp", "back"], "a", "c")
+    assert gap == LeftOut("TCP, either way, against c: a", "no figure of c")
+
+
+def test_jobs_may_be_done_in_some_rounds_only() -> None:
+    items = list(alternate("x", {"a": lambda: 1, "b": lambda: 2}, 3, range(1, 3)))
+    turns = [(item.number, item.name) for item in items if isinstance(item, Turn)]
+    assert turns == [(1, "b"), (1, "a"), (2, "a"), (2, "b")]
+    assert next(iter(items)) == Step("x, round 2 of 3: b", 2 / 6)
+
+
 def test_who_is_better_depends_on_the_measure() -> None:
     found = compare(lay_out(RESULTS["tcp"]).comparison, "ours", "theirs")
     assert [(each.name, each.factor) for each in found] == [("TCP", 5.0), ("memory", 1 / 3)]
@@ -105,6 +129,21 @@ def test_a_missed_target_fails_the_run_and_so_does_a_fault_of_ours() -> None:
 
 def test_a_run_that_was_kept_is_the_same_run() -> None:
     assert saved.loads(saved.dumps(RUN)) == RUN
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"machine": 1, "results": {"x": [1]}}'])
+def test_what_was_not_kept_is_one_line_and_a_status(
+    text: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "kept.json"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--page", str(path)])
+    assert main() == 2
+    assert re.fullmatch(rf"make bench: {path}: .+\n", capsys.readouterr().err)
 
 
 def test_percentiles_are_samples() -> None:
