@@ -124,7 +124,10 @@ def filled_and_cut(
     return texts, sent, drops
 
 
-@pytest.mark.skipif(twins.module() is None, reason="the accelerator is not built")
+@pytest.mark.skipif(
+    twins.module() is None,
+    reason="needs cargo: `make setup` builds chancel_accel where it is found",
+)
 def test_a_lone_datagram_is_masked_the_same_without_it() -> None:
     before = twins.used()
     twins.use()

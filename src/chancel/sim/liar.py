@@ -148,7 +148,7 @@ class Liar:
         """The signature, or the fixed random value of an exchange."""
         if layout.magic == offer.MAGIC:
             return self.truth.get("extra", bytes(EXTRA_BYTES))
-        return ed25519.sign(self.cosk[: ed25519.SEED_BYTES], data)
+        return self.suite.sign(self.cosk[: ed25519.SEED_BYTES], data)
 
     def _parts(
         self, fields: Fields, lie: str | None, told: Mapping[str, bytes] = MappingProxyType({})
