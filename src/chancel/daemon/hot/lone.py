@@ -9,6 +9,7 @@ traffic, is the duty's.
 
 from __future__ import annotations
 
+import abc
 import math
 import select
 import time
@@ -24,7 +25,7 @@ LEFT, CARRIED, SETTLE = range(3)
 must hear of that before anything else."""
 
 
-class LoneTurns:
+class LoneTurns(abc.ABC):
     """What all of them are: a wait around :meth:`carry`."""
 
     LULL_S: ClassVar = 0.005
@@ -34,9 +35,9 @@ class LoneTurns:
     def __init__(self, poll: Poll) -> None:
         self._poll = poll
 
+    @abc.abstractmethod
     def carry(self, fd: int, now: float) -> int:
-        """Serve the one source that is ready."""
-        raise NotImplementedError
+        """Serve the one source that is ready: ``LEFT``, ``CARRIED`` or ``SETTLE``."""
 
     def run(self, _epoll: int, deadline: float, due: float) -> Woken:
         """Wait, and serve lone packets, until there is something else to do.
