@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def _described() -> Iterator[tuple[str, str]]:
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield "machine", f"{_processor()}, {cores} cores, {memory:.0f} GB, {platform.machine()}"
-    yield "system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    python = f"Python {platform.python_version()} ({_origin()})"
+    yield "system", f"{platform.system()} {platform.release()}, {python}"
     yield "chancel", _version("chancel")
     yield "chancel-accel", getattr(twins.module(), "__version__", "not installed")
     for name in ("cryptography", "numpy"):
@@ -53,6 +55,12 @@ def command(arguments: Sequence[str]) -> str:
     named = [f"{name}=/path/to/{what}" for name, what in PATHS.items() if os.environ.get(name)]
     words = [f"ARGS={shlex.quote(' '.join(arguments))}"] if arguments else []
     return " ".join(["make bench", *named, *words])
+
+
+def _origin() -> str:
+    """Whose build the interpreter is: those of systems were optimised with profiles, which is worth
+    a tenth to a third."""
+    return "the system's" if sys.base_prefix == "/usr" else "another build"
 
 
 def _processor() -> str:
