@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,6 +39,14 @@ def outcome(code: str, cwd: Path) -> tuple[int, str, str]:
         return starter.returncode, out, err
 
 
+def descriptors(pid: int) -> dict[str, str]:
+    found = {}
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[fd.name] = str(fd.readlink())
+    return found
+
+
 def test_the_starter_leaves_when_the_tunnels_are_up(tmp_path: Path) -> None:
     code = """
         with open("pid", "w") as file:
@@ -49,8 +58,8 @@ def test_the_starter_leaves_when_the_tunnels_are_up(tmp_path: Path) -> None:
     daemon = int((tmp_path / "pid").read_text())  # relative: the directory was kept
     try:
         assert os.getsid(daemon) == daemon != os.getsid(0)
-        fds = {fd.name: str(fd.readlink()) for fd in Path(f"/proc/{daemon}/fd").iterdir()}
-        assert fds == dict.fromkeys("012", "/dev/null")
+        # The starter hears that all is up a moment before the pipe is closed.
+        eventually(lambda: descriptors(daemon) == dict.fromkeys("012", "/dev/null"))
     finally:
         os.kill(daemon, signal.SIGKILL)
     eventually(lambda: not alive(daemon))
