@@ -34,7 +34,7 @@ def tunnel_file(tmp_path: Path) -> Path:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The daemons that would have been started."""
     started: list[Job] = []
-    monkeypatch.setattr(Job, "start", lambda job: started.append(job))  # noqa: PLW0108 - binds
+    monkeypatch.setattr(Job, "start", lambda job, _program: started.append(job))
     monkeypatch.setattr("chancel.daemon.places.is_machine_root", lambda: False)
     return started
 
@@ -61,6 +61,9 @@ def test_each_command_has_a_help_with_an_example(
     out = capsys.readouterr().out
     assert f"Usage: chancel {name}" in out
     assert f"chancel {name}" in out.partition("Example")[2]
+    assert not re.search(r"\[\[|\]\]|\.\.\.[]}]|\\b", out), (
+        "brackets twice, or marks for the formatter"
+    )
 
 
 @pytest.mark.parametrize(

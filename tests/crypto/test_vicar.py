@@ -87,9 +87,24 @@ def test_the_compiled_turns_are_pythons(data: bytes, decrypt: bool) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda each: str(each["passphrase"]))
-def test_the_walk_begins_as_the_references(file: dict[str, Any]) -> None:
+def test_the_walk_begins_as_the_references(
+    file: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = file["kdf_intermediates"]
-    memory, _, pattern = vicar.begin(file["passphrase"].encode(), bytes.fromhex(file["salt"]))
+    expanded: list[bytes] = []
+    shake_256 = hashlib.shake_256
+
+    def listening(data: bytes) -> object:
+        expanded.append(data)
+        return shake_256(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "shake_256", listening)
+        memory, _, pattern = vicar.begin(file["passphrase"].encode(), bytes.fromhex(file["salt"]))
+    _words, *halves = expanded
+    seed = b"".join(halves)
+    assert sha256(seed) == known["seed512_sha256"]
+    assert seed[:32].hex() == known["seed512_first32"]
     assert pattern[:8] == known["access_pattern_first8"]
     assert pattern[-1] == known["access_pattern_last"]
     assert sha256(memory) == known["mem_after_shake_sha256"]
@@ -111,14 +126,26 @@ def test_the_walk_goes_on_as_the_references() -> None:
 
 @needs_accelerator
 @pytest.mark.parametrize("file", FILES, ids=lambda each: str(each["passphrase"]))
-def test_the_references_files_open_and_come_out_the_same(file: dict[str, Any]) -> None:
+def test_the_references_files_open_and_come_out_the_same(
+    file: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[int] = []
+    keys: list[str] = []
+    derive = vicar.derive
+
+    def listening(*arguments: Any) -> bytes:
+        key = derive(*arguments)
+        keys.append(key.hex())
+        return key
+
+    monkeypatch.setattr(vicar, "derive", listening)
     data, words = base64.b64decode(file["file_base64"]), file["passphrase"].encode()
     content = unseal(data, words, told.append)
     assert content is not None
     assert content.encode().hex() == file["plaintext"]
     assert f"{content.flock:016x}" == file["fields"]["flock"]
     assert seal(content, words, bytes.fromhex(file["salt"])) == data
+    assert keys == [file["kdf_intermediates"]["okm"]] * 2
     assert told == sorted(told)
     assert told[-1] == vicar.ROUNDS
 

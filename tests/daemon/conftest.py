@@ -61,6 +61,14 @@ def tmp(tmp_path: Path) -> Iterator[Path]:
     path.unlink()
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """Where an end that is registered at cathedrals has its files; its keys outlive the test."""
+    yield tmp_path
+    for name in ("cs", "cosk", "kek"):
+        assert (tmp_path / name).exists()
+
+
 @pytest.fixture(autouse=True)
 def _no_wiring_stays() -> Iterator[None]:
     """A wiring that a test leaves open has some later test fail for want of descriptors."""

@@ -39,8 +39,26 @@ PLAIN = TunnelSettings(
     0,
     "key",
 )
-MIXTURES = ((), tuple(name for name in twins.NAMES if name != "turn"), twins.NAMES)
-"""The interpreter for everything, for each batch, and for what isn't ordinary."""
+
+
+class Way(NamedTuple):
+    """Which of the hot functions are compiled, and whether there are turns."""
+
+    used: tuple[str, ...]
+    turns: bool
+
+
+_BATCHES = Way((), turns=False)
+WAYS = {
+    "python": (_BATCHES, Way((), turns=True)),
+    "compiled": (
+        _BATCHES,
+        Way(tuple(name for name in twins.NAMES if name != "turn"), turns=False),
+        Way(twins.NAMES, turns=True),
+    ),
+}
+"""All that have to do the same, by the twin: first the duty in Python, for each batch."""
+TURNS = {twin: ways[-1] for twin, ways in WAYS.items()}
 
 alike = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -48,22 +66,20 @@ alike = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 class Stand:
     """One duty at work; its neighbours, which are in Python, are the test."""
 
-    def __init__(
-        self, name: str, make: Callable[[Any], Any], used: tuple[str, ...], *, lone: bool
-    ) -> None:
-        self._used = used
+    def __init__(self, name: str, make: Callable[[Any], Any], way: Way) -> None:
+        self._way = way
         with self._using():
             self.bench = Bench(name)
             self.duty = make(self.bench.process)
-        if not (used or lone):
+        if not way.turns:
             self.bench.process.shorten(None)
         self.handed = 0
-        """How many sources were served by Python."""
+        """How many sources were left to the duty."""
 
     @contextmanager
     def _using(self) -> Iterator[None]:
         before = twins.used()
-        twins.use(self._used)
+        twins.use(self._way.used)
         try:
             yield
         finally:
@@ -96,15 +112,8 @@ class Stand:
 
 
 @contextmanager
-def standing(
-    name: str,
-    make: Callable[[Any], Any],
-    used: tuple[str, ...] = twins.NAMES,
-    *,
-    lone: bool = False,
-) -> Iterator[Stand]:
-    """``lone``: without anything compiled, lone packets are carried by turns in Python."""
-    stand = Stand(name, make, used, lone=lone)
+def standing(name: str, make: Callable[[Any], Any], way: Way) -> Iterator[Stand]:
+    stand = Stand(name, make, way)
     with closing(stand.bench):
         yield stand
 

@@ -1,4 +1,5 @@
-"""Compiled turns: they carry what is ordinary as the duty would, and leave it all else."""
+"""Turns of bless and confess, in Python and compiled: they carry what is ordinary as the duty
+would, and leave it all else."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import dataclasses
 import itertools
 import random
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,23 +16,24 @@ from hypothesis import strategies as st
 
 from chancel.daemon.duties.bless import Bless
 from chancel.daemon.duties.confess import Confess
-from chancel.daemon.hot import twins
-from chancel.daemon.lane import LaneWriter
 from chancel.daemon.lies import NeighbourLied
+from chancel.daemon.run import LONE
 from chancel.errors import LinkClosed
 from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey
 from chancel.protocol.traffic import Sealer
+from chancel.wire.drop import Drop
 from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER
 from chancel.wire.types import NO_FLOCKS
 from tests.daemon.standing import (
     ELSEWHERE,
     KEY,
-    MIXTURES,
     MTU,
     NEXT_KEY,
     PEER,
     PLAIN,
     SUITE,
+    TURNS,
+    WAYS,
     Part,
     Stand,
     alike,
@@ -42,28 +44,32 @@ from tests.daemon.standing import (
     standing,
 )
 
-pytestmark = pytest.mark.skipif(
-    twins.module() is None,
-    reason="needs cargo: `make setup` builds chancel_accel where it is found",
-)
+# bless
 
 
-def blessing(stack: ExitStack, used: tuple[str, ...] = twins.NAMES) -> tuple[Stand, LaneWriter]:
-    stand = stack.enter_context(standing("bless", Bless, used))
-    for tunnel, there in enumerate((PLAIN, PLAIN, dataclasses.replace(PLAIN, tfc=True))):
-        stand.add(tunnel, there, [])
-    return stand, stand.bench.writer("bless")
+@pytest.fixture
+def blessing(twin: str) -> Iterator[Stand]:
+    """Bless at work by turns: for a tunnel with a key, and for one without."""
+    with standing("bless", Bless, TURNS[twin]) as stand:
+        for tunnel in (0, 1):
+            stand.add(tunnel, PLAIN, [])
+        stand.bench.keys("send-keys").send(0, InstallSendKey(*KEY))
+        stand.work()
+        stand.handed = 0
+        yield stand
 
 
 @alike
 @given(st.lists(st.one_of(shapes, st.sampled_from(["key", "erase"])), max_size=8))
-def test_sealing_is_the_same(steps: list[Any]) -> None:
+def test_sealing_is_the_same(twin: str, steps: list[Any]) -> None:
     """Of known and unknown tunnels, with keys and without, marked and not, under two keys."""
     found = []
-    for used in MIXTURES:
-        with ExitStack() as stack:
-            stand, writer = blessing(stack, used)
-            reader, keys = stand.bench.reader("purgatory"), stand.bench.keys("send-keys")
+    for way in WAYS[twin]:
+        with standing("bless", Bless, way) as stand:
+            for tunnel, there in enumerate((PLAIN, PLAIN, dataclasses.replace(PLAIN, tfc=True))):
+                stand.add(tunnel, there, [])
+            writer, reader = stand.bench.writer("bless"), stand.bench.reader("purgatory")
+            keys = stand.bench.keys("send-keys")
             for tunnel in (0, 2):
                 keys.send(tunnel, InstallSendKey(*KEY))
                 stand.work()
@@ -78,85 +84,96 @@ def test_sealing_is_the_same(steps: list[Any]) -> None:
                 stand.work()
                 out += all_of(reader)
             found.append([out, *(stand.told(tunnel) for tunnel in range(3))])
-    assert found[0] == found[1] == found[2]
+    assert all(each == found[0] for each in found)
 
 
-def test_ordinary_packets_are_sealed_without_python() -> None:
-    with ExitStack() as stack:
-        stand, writer = blessing(stack)
-        reader, keys = stand.bench.reader("purgatory"), stand.bench.keys("send-keys")
-        keys.send(0, InstallSendKey(*KEY))
-        stand.work()
-        assert stand.handed == 1
-        for count in (1, 1, 3, 40):
-            put_parts(writer, [Part([bytes(86)] * count)])
-            stand.work()
-        assert [len(packets) for _, packets in all_of(reader)] == [1, 1, 3, 40]
-        assert stand.handed == 1
-        put_parts(writer, [Part([bytes(30)], NEXT_GRACE)])
-        stand.work()
-        assert stand.handed == 2
-        record, _ = stand.duty._tunnels[0].snapshot()
-        assert record.packets == 46
+def test_what_is_ordinary_is_sealed_in_a_turn_and_nothing_else(twin: str, blessing: Stand) -> None:
+    """In Python a lone packet is, compiled a batch of any size."""
+    writer, reader = blessing.bench.writer("bless"), blessing.bench.reader("purgatory")
+    expected = [
+        (Part([bytes(86)]), {"python": 0, "compiled": 0}),
+        (Part([bytes(2)]), {"python": 0, "compiled": 0}),
+        (Part([bytes(86)] * 3), {"python": 1, "compiled": 0}),
+        (Part([bytes(86)] * 40), {"python": 2, "compiled": 0}),
+        (Part([bytes(30)], NEXT_GRACE), {"python": 3, "compiled": 1}),
+        (Part([bytes(30)], NEXT_INNER, 0, PEER), {"python": 4, "compiled": 2}),
+        (Part([bytes(30)], NEXT_INNER, 5), {"python": 5, "compiled": 3}),
+        (Part([bytes(86)]), {"python": 5, "compiled": 3}),
+    ]
+    batches: list[list[bytes]] = []
+    for part, handed in expected:
+        put_parts(writer, [part])
+        blessing.work()
+        assert blessing.handed == handed[twin], part
+        batches += [packets for _, packets in all_of(reader)]
+    assert [len(packets) for packets in batches] == [1, 1, 3, 40, 1, 1, 1]
+    sealed = list(itertools.chain(*batches))
+    assert _numbers(sealed) == list(range(1, 49))
+    record, _ = blessing.duty._tunnels[0].snapshot()
+    assert record.packets == 48
+    assert record.octets == sum(map(len, sealed))
+    assert record.last_at > 0
 
 
-def test_no_number_of_a_key_is_used_twice_by_whoever_takes_them() -> None:
-    """Python and turns in any order, and a key that comes to its limits between the two."""
-    with ExitStack() as stack:
-        stand, writer = blessing(stack)
-        reader, keys = stand.bench.reader("purgatory"), stand.bench.keys("send-keys")
-        keys.send(0, InstallSendKey(*KEY))
-        stand.work()
-        for next_ in (NEXT_INNER, NEXT_GRACE, NEXT_GRACE, NEXT_INNER, NEXT_INNER, NEXT_GRACE):
-            put_parts(writer, [Part([bytes(30)] * 2, next_)])
-            stand.work()
-        sealed = [packet for _, packets in all_of(reader) for packet in packets]
-        numbers = [int.from_bytes(packet[8:16], "big") for packet in sealed]
-        assert numbers == list(range(1, 13))
-        sealer = stand.duty._tunnels[0].sealer
-        most, _ = sealer.limits
-        sealer.key.next_number = most - 1
-        for _ in range(2):
-            put_parts(writer, [Part([bytes(30)])])
-            stand.work()
-        assert [len(packets) for _, packets in all_of(reader)] == [1]
-        assert sealer.key is None
+def _numbers(sealed: list[bytes]) -> list[int]:
+    return [int.from_bytes(packet[8:16], "big") for packet in sealed]
 
 
-def test_a_key_that_is_too_old_is_left_to_python_which_throws_it_away() -> None:
-    with ExitStack() as stack:
-        stand, writer = blessing(stack)
-        sealer = stand.duty._tunnels[0].sealer
-        _, age_s = sealer.limits
-        sealer.execute(InstallSendKey(*KEY), time.monotonic() - age_s - 1)
-        stand.duty._lend(0, stand.duty._tunnels[0])
+def test_no_number_of_a_key_is_used_twice_by_whoever_takes_them(blessing: Stand) -> None:
+    """The duty and turns in any order, and a key that comes to its limits between the two."""
+    writer, reader = blessing.bench.writer("bless"), blessing.bench.reader("purgatory")
+    order = (NEXT_INNER, NEXT_GRACE, NEXT_GRACE, NEXT_INNER, NEXT_INNER, NEXT_GRACE)
+    sealed: list[bytes] = []
+    for next_, count in itertools.product(order, (1, 2)):
+        put_parts(writer, [Part([bytes(30)] * count, next_)])
+        blessing.work()
+        sealed += [packet for _, packets in all_of(reader) for packet in packets]
+    assert _numbers(sealed) == list(range(1, 19))
+    sealer = blessing.duty._tunnels[0].sealer
+    most, _ = sealer.limits
+    sealer.key.next_number = most - 1
+    for _ in range(2):
         put_parts(writer, [Part([bytes(30)])])
-        stand.work()
-        assert (stand.handed, sealer.key) == (1, None)
+        blessing.work()
+    assert [len(packets) for _, packets in all_of(reader)] == [1]
+    assert sealer.key is None
 
 
-def test_a_tunnel_that_was_removed_is_carried_no_more() -> None:
-    with ExitStack() as stack:
-        stand, writer = blessing(stack)
-        stand.bench.keys("send-keys").send(0, InstallSendKey(*KEY))
-        stand.work()
-        stand.duty.remove(0)
-        put_parts(writer, [Part([bytes(30)])])
-        stand.work()
-        assert stand.handed == 2
-        assert all_of(stand.bench.reader("purgatory")) == []
+@pytest.mark.parametrize("late_s", [0, 1])
+def test_a_key_at_its_limits_is_left_to_the_duty_which_throws_it_away(
+    late_s: int, blessing: Stand
+) -> None:
+    entry, writer = blessing.duty._tunnels[1], blessing.bench.writer("bless")
+    most, age_s = entry.sealer.limits
+    entry.sealer.execute(InstallSendKey(*KEY), time.monotonic() - late_s * (age_s + 1))
+    entry.sealer.key.next_number = most - 1 + late_s
+    blessing.duty._lend(1, entry)
+    for _ in range(2):
+        put_parts(writer, [Part([bytes(30)], tunnel=1)])
+        blessing.work()
+    assert len(all_of(blessing.bench.reader("purgatory"))) == 1 - late_s
+    assert blessing.handed == 1 + late_s
+    assert entry.sealer.key is None
+    reasons = [Drop.KEY_EXPIRED, Drop.NO_KEY]
+    assert entry.sealer.drops == dict.fromkeys(reasons[: 1 + late_s], 1)
 
 
-def test_a_lie_ends_a_turn_as_it_ends_the_duty() -> None:
-    with ExitStack() as stack:
-        stand, _ = blessing(stack)
-        lane = stand.bench._lanes["bless"]
-        lane.writer.send(b"\0" + bytes(36))
-        with pytest.raises(NeighbourLied):
-            stand.work()
-        lane.writer.close()
-        with pytest.raises((NeighbourLied, LinkClosed)):
-            stand.work()
+def test_a_key_that_is_only_too_old_is_left_to_the_duty(blessing: Stand) -> None:
+    entry = blessing.duty._tunnels[1]
+    _, age_s = entry.sealer.limits
+    entry.sealer.execute(InstallSendKey(*KEY), time.monotonic() - age_s - 1)
+    blessing.duty._lend(1, entry)
+    put_parts(blessing.bench.writer("bless"), [Part([bytes(30)], tunnel=1)])
+    blessing.work()
+    assert (blessing.handed, entry.sealer.key) == (1, None)
+
+
+def test_a_tunnel_that_was_removed_is_carried_no_more(blessing: Stand) -> None:
+    blessing.duty.remove(0)
+    put_parts(blessing.bench.writer("bless"), [Part([bytes(30)])])
+    blessing.work()
+    assert blessing.handed == 1
+    assert all_of(blessing.bench.reader("purgatory")) == []
 
 
 # confess
@@ -201,11 +218,11 @@ class Sender:
 
 @alike
 @given(st.lists(kinds, min_size=1, max_size=8))
-def test_opening_is_the_same(batches: list[Any]) -> None:
+def test_opening_is_the_same(twin: str, batches: list[Any]) -> None:
     """Of what is in order, and of what is not: repeated, late, forged, under another key."""
     found = []
-    for used in MIXTURES:
-        with standing("confess", Confess, used) as stand:
+    for way in WAYS[twin]:
+        with standing("confess", Confess, way) as stand:
             stand.add(0, PLAIN, [])
             keys, sender = stand.bench.keys("receive-keys"), Sender()
             for key in (KEY, NEXT_KEY):
@@ -220,82 +237,114 @@ def test_opening_is_the_same(batches: list[Any]) -> None:
             opener = stand.duty._tunnels[0].opener
             windows = [(slot.spi, slot.packets, slot.window.bitmap) for slot in opener.slots()]
             found.append([out, stand.told(), windows])
-    assert found[0] == found[1] == found[2]
+    assert all(each == found[0] for each in found)
 
 
-def test_packets_that_are_no_news_are_opened_without_python() -> None:
-    with standing("confess", Confess) as stand:
+@pytest.mark.parametrize(
+    ("count", "carrying"), [(1, {"python", "compiled"}), (3, {"compiled"})], ids=["one", "several"]
+)
+def test_what_is_no_news_is_opened_in_a_turn(twin: str, count: int, carrying: set[str]) -> None:
+    with standing("confess", Confess, TURNS[twin]) as stand:
         stand.add(0, PLAIN, [])
         stand.bench.keys("receive-keys").send(0, InstallReceiveKey(*KEY))
         stand.work()
         sender, entry = Sender(), stand.duty._tunnels[0]
         writer, reader = stand.bench.writer("confess"), stand.bench.reader("heaven")
         expected = [
-            ("the first under a key", PEER, 2),
-            ("from the same address", PEER, 2),
-            ("once more", PEER, 2),
-            ("from another", ELSEWHERE, 3),
-            ("and from there again", ELSEWHERE, 3),
+            ("the first under a key", "inner", PEER, False),
+            ("from the same address", "inner", PEER, True),
+            ("a grace", "grace", PEER, False),
+            ("once more", "inner", PEER, True),
+            ("a forged one", "forged", PEER, False),
+            ("from another", "inner", ELSEWHERE, False),
+            ("and from there again", "inner", ELSEWHERE, True),
         ]
-        for what, source, handed in expected:
-            put_parts(writer, [sender.part("inner", 3, 60, source)])
+        opened = 0
+        for what, kind, source, is_no_news in expected:
+            handed = stand.handed
+            put_parts(writer, [sender.part(kind, count, 60, source)])
             stand.work()
-            assert stand.handed == handed, what
+            assert stand.handed - handed == (not is_no_news or twin not in carrying), what
             assert entry.peer == source
-        assert sum(len(packets) for _, packets in all_of(reader)) == 15
-        record, _ = entry.snapshot()
-        assert (record.packets, record.octets) == (15, 12 * 60)  # the first opens the account
+            opened += sum(len(packets) for _, packets in all_of(reader))
+        assert opened == 7 * count - 1
+        record, drops = entry.snapshot()
+        assert record.packets == 7 * count - 1
+        assert record.octets == 60 * (5 * count - 1)  # the first opens the account; no graces
+        assert drops == {Drop.BAD_TAG: 1}
         assert record.alive_at == record.peer_at > 0
 
 
-# the loop
+# the loop, and the lane
 
 
-def test_several_sources_at_once_are_for_python() -> None:
-    with standing("bless", Bless) as stand:
-        stand.add(0, PLAIN, [])
-        keys = stand.bench.keys("send-keys")
-        keys.send(0, InstallSendKey(*KEY))
-        stand.work()
-        keys.send(0, InstallSendKey(*NEXT_KEY))
-        put_parts(stand.bench.writer("bless"), [Part([bytes(30)])])
-        stand.work()
-        assert stand.handed == 3
-        ((_, (packet,)),) = all_of(stand.bench.reader("purgatory"))
-        assert int.from_bytes(packet[:4], "big") == NEXT_KEY[0]
+def test_several_sources_at_once_are_for_the_duty(blessing: Stand) -> None:
+    blessing.bench.keys("send-keys").send(0, InstallSendKey(*NEXT_KEY))
+    put_parts(blessing.bench.writer("bless"), [Part([bytes(30)])])
+    blessing.work()
+    assert blessing.handed == 2
+    ((_, (packet,)),) = all_of(blessing.bench.reader("purgatory"))
+    assert int.from_bytes(packet[:4], "big") == NEXT_KEY[0]
 
 
-def test_a_full_lane_is_left_to_python_with_the_batch_as_it_came() -> None:
-    with standing("bless", Bless) as stand:
-        stand.add(0, PLAIN, [])
-        stand.bench.keys("send-keys").send(0, InstallSendKey(*KEY))
-        stand.work()
-        writer, lane = stand.bench.writer("bless"), stand.bench._lanes["purgatory"]
-        loop = stand.bench.process.loop
-        assert loop.turns is not None
-        for _ in itertools.repeat(None, lane.slots):
-            put_parts(writer, [Part([bytes(30)])])
-            assert loop.turns(loop._epoll.fileno(), 0.0)[0] == []
+def test_a_full_lane_is_left_to_the_duty_with_the_batch_as_it_came(
+    twin: str, blessing: Stand
+) -> None:
+    """The duty takes it as soon as there is room; another compiled turn may do so before."""
+    writer, lane = blessing.bench.writer("bless"), blessing.bench._lanes["purgatory"]
+    loop, source = blessing.bench.process.loop, blessing.bench.process.readers["bless"]
+    assert loop.turns is not None
+    for _ in itertools.repeat(None, lane.slots):
         put_parts(writer, [Part([bytes(30)])])
-        ((fd, _),), wakeups = loop.turns(loop._epoll.fileno(), 0.0)
-        assert (fd, wakeups) == (stand.bench.process.readers["bless"].fileno(), 1)
-        reader = stand.bench.reader("purgatory")
-        assert len(all_of(reader)) == lane.slots
-        stand.work()
-        assert len(all_of(reader)) == 1
+        assert loop.turns(loop._epoll.fileno(), 0.0)[0] == []
+    put_parts(writer, [Part([bytes(30)])])
+    ((fd, _),), wakeups = loop.turns(loop._epoll.fileno(), 0.0)
+    assert (fd, wakeups) == (source.fileno(), 1)
+    reader = blessing.bench.reader("purgatory")
+    assert len(all_of(reader)) == lane.slots
+    if twin == "compiled":
+        blessing.work()
+    else:
+        blessing.duty._seal()
+    assert len(all_of(reader)) == 1
+    assert blessing.handed == 0
 
 
-def test_a_turn_ends_when_its_owner_is_to_write_his_books_and_not_before() -> None:
-    with standing("bless", Bless) as stand:
-        stand.add(0, PLAIN, [])
-        stand.bench.keys("send-keys").send(0, InstallSendKey(*KEY))
-        stand.work()
-        turns, epoll = stand.duty._turns, stand.bench.process.loop._epoll.fileno()
-        put_parts(stand.bench.writer("bless"), [Part([bytes(30)])])
-        now = time.monotonic()
-        ready, wakeups = turns.run(epoll, now + 60, now + 0.05)
-        assert (ready, wakeups) == ([], 2)
-        assert time.monotonic() >= now + 0.05
-        ((tunnel, octets),) = turns.carried()
-        assert (tunnel, octets) == (0, 30 + 48)
-        assert turns.carried() == []
+def test_a_turn_ends_when_its_owner_is_to_write_his_books_and_not_before(blessing: Stand) -> None:
+    turns, epoll = blessing.duty._turns, blessing.bench.process.loop._epoll.fileno()
+    put_parts(blessing.bench.writer("bless"), [Part([bytes(30)])])
+    now = time.monotonic()
+    ready, wakeups = turns.run(epoll, now + 60, now + 0.05)
+    assert (ready, wakeups) == ([], 2)
+    assert time.monotonic() >= now + 0.05
+    ((tunnel, octets),) = turns.carried()
+    assert (tunnel, octets) == (0, 30 + 48)
+    assert turns.carried() == []
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        LONE.pack(200, 0, 0, 1, 30, 30, 0, b""),
+        LONE.pack(0, 0, 0, 1, 30, 30, 2**32 - 30, b""),
+        LONE.pack(0, 0, 0, 1, 30, 31, 0, b""),
+        LONE.pack(0, 0, 0, 1, 30, 0, 0, b""),
+        LONE.pack(0, 0, 0, 1, 3000, 3000, 0, b""),
+        bytes(37),
+    ],
+    ids=["slot", "end", "last", "empty", "size", "none"],
+)
+def test_a_lie_ends_a_turn_as_it_ends_the_duty(lie: bytes, blessing: Stand) -> None:
+    lane = blessing.bench._lanes["bless"]
+    lane.writer.send(lie)
+    with pytest.raises(NeighbourLied):
+        blessing.work()
+    lane.writer.close()
+    with pytest.raises((NeighbourLied, LinkClosed)):
+        blessing.work()
+
+
+def test_a_neighbour_that_is_gone_ends_a_turn(blessing: Stand) -> None:
+    blessing.bench._lanes["bless"].writer.close()
+    with pytest.raises(LinkClosed):
+        blessing.work()

@@ -1,14 +1,17 @@
-"""Compiled turns of the four processes that read and write the device and the network."""
+"""Turns, in Python and compiled, of the four processes that read and write the device and the
+network."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 import random
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -18,20 +21,23 @@ from chancel.daemon.duties.heaven_rx import HeavenRx
 from chancel.daemon.duties.heaven_tx import HeavenTx
 from chancel.daemon.duties.purgatory_rx import PurgatoryRx
 from chancel.daemon.duties.purgatory_tx import PurgatoryTx
-from chancel.daemon.hot import twins
-from chancel.daemon.lane import LaneReader, LaneWriter
-from chancel.daemon.run import Run
+from chancel.daemon.hot.cut import NEEDS_CHECKSUM, VNET
+from chancel.daemon.hot.lone import LoneTurns
+from chancel.daemon.lane import LaneReader
+from chancel.daemon.run import Run, pack_address
 from chancel.daemon.udp import open_udp
+from chancel.wire.drop import Drop
 from chancel.wire.grace import Heartbeat, encode
 from chancel.wire.offer import MAGIC, OFFER_BYTES
 from chancel.wire.traffic import NEXT_GRACE, NEXT_INNER
 from chancel.wire.types import Address
-from tests.daemon.benches import Bench
 from tests.daemon.naive import NO_VNET, TAIL, Flow
 from tests.daemon.standing import (
-    MIXTURES,
     PLAIN,
+    TURNS,
+    WAYS,
     Part,
+    Stand,
     alike,
     all_of,
     parts_of,
@@ -40,42 +46,27 @@ from tests.daemon.standing import (
     standing,
 )
 
-pytestmark = pytest.mark.skipif(
-    twins.module() is None,
-    reason="needs cargo: `make setup` builds chancel_accel where it is found",
-)
 
-# purgatory-tx and purgatory-rx
+@pytest.fixture(scope="module", autouse=True)
+def _always_a_lull() -> Iterator[None]:
+    """Whatever comes to turns in Python comes after a lull: else a fast test would drain."""
+    before = LoneTurns.LULL_S
+    LoneTurns.LULL_S = -1.0
+    yield
+    LoneTurns.LULL_S = before
 
 
-@alike
-@given(st.lists(shapes, max_size=5), st.booleans())
-def test_sending_is_the_same(batches: list[Any], gso: bool) -> None:
+def carried(twin: str, batches: list[tuple[list[Run], list[bytes]]]) -> list[Any]:
+    """What must be the same: compiled the batches, in Python each packet, however put together."""
+    if twin == "compiled":
+        return batches
     found = []
-    for used in MIXTURES:
-        with standing("purgatory-tx", PurgatoryTx, used) as stand, ExitStack() as stack:
-            here, there = (
-                stack.enter_context(open_udp(Address("127.0.0.1", 0), gso=gso, gro=False).socket)
-                for _ in range(2)
-            )
-            there.setblocking(False)
-            peer = Address(*there.getsockname()[:2])
-            stand.add(0, dataclasses.replace(PLAIN, peer=peer), [os_dup(here)])
-            nobody = dataclasses.replace(PLAIN, peer=None)
-            stand.add(1, nobody, [os_dup(here)])
-            writer, out = stand.bench.writer("purgatory"), list[bytes]()
-            for number, chosen in enumerate(batches):
-                put_parts(writer, parts_of(chosen, number))
-                stand.work()
-                out += waiting(there)
-            found.append([out, stand.told(0), stand.told(1)])
-            for tunnel in (0, 1):
-                stand.duty.remove(tunnel)
-    assert found[0] == found[1] == found[2]
-
-
-def os_dup(udp: socket.socket) -> int:
-    return udp.dup().detach()
+    for runs, packets in batches:
+        each = iter(packets)
+        for run in runs:
+            mark = run.tunnel, run.next, run.source.ljust(18, b"\0")
+            found += [(*mark, next(each)) for _ in range(run.packets)]
+    return found
 
 
 def waiting(end: socket.socket) -> list[bytes]:
@@ -88,172 +79,285 @@ def waiting(end: socket.socket) -> list[bytes]:
             return found
 
 
-datagrams = st.lists(
+# purgatory-tx and purgatory-rx
+
+
+def _pair(stack: ExitStack, *, gso: bool = False, gro: bool = False) -> list[socket.socket]:
+    made = [open_udp(Address("127.0.0.1", 0), gso=gso, gro=gro).socket for _ in range(2)]
+    for each in made:
+        stack.enter_context(each)
+        each.setblocking(False)
+    return made
+
+
+@alike
+@given(st.lists(shapes, max_size=5), st.booleans())
+def test_sending_is_the_same(twin: str, batches: list[Any], gso: bool) -> None:
+    found = []
+    for way in WAYS[twin]:
+        with standing("purgatory-tx", PurgatoryTx, way) as stand, ExitStack() as stack:
+            here, there = _pair(stack, gso=gso)
+            peer = Address(*there.getsockname()[:2])
+            stand.add(0, dataclasses.replace(PLAIN, peer=peer), [here.dup().detach()])
+            stand.add(1, dataclasses.replace(PLAIN, peer=None), [here.dup().detach()])
+            writer, out = stand.bench.writer("purgatory"), list[bytes]()
+            for number, chosen in enumerate(batches):
+                put_parts(writer, parts_of(chosen, number))
+                stand.work()
+                out += waiting(there)
+            found.append([out, stand.told(0), stand.told(1)])
+            for tunnel in (0, 1):
+                stand.duty.remove(tunnel)
+    assert all(each == found[0] for each in found)
+
+
+def test_what_the_kernel_refuses_is_counted(twin: str) -> None:
+    with standing("purgatory-tx", PurgatoryTx, TURNS[twin]) as stand, ExitStack() as stack:
+        here, there = _pair(stack)
+        port = there.getsockname()[1]
+        # To the broadcast address nothing may be sent from this socket.
+        nowhere = dataclasses.replace(PLAIN, peer=Address("255.255.255.255", port))
+        stand.add(0, nowhere, [here.dup().detach()])
+        put_parts(stand.bench.writer("purgatory"), [Part([bytes(60)])])
+        stand.work()
+        assert stand.handed == {"python": 1, "compiled": 0}[twin]
+        assert stand.told()[1] == {Drop.SEND_FAILED: 1}
+        stand.duty.remove(0)
+
+
+arrivals = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from([20, 49, 50, 66, 1400, 1522, 1523]), st.just(b"")),
-        st.tuples(st.just(OFFER_BYTES), st.just(MAGIC)),
+        st.tuples(st.sampled_from([1, 20, 49, 50, 66, 1400, 1522, 1523]), st.just(b"")),
+        st.tuples(st.sampled_from([OFFER_BYTES, OFFER_BYTES - 1]), st.just(MAGIC)),
     ),
     max_size=12,
 )
 
 
 @alike
-@given(datagrams)
-def test_receiving_is_the_same(sizes: list[tuple[int, bytes]]) -> None:
-    """Offers, which go to the keeper, are among what comes."""
+@given(arrivals)
+def test_receiving_is_the_same(twin: str, sizes: list[tuple[int, bytes]]) -> None:
+    """Offers, which go to the keeper, are among what comes, and several may wait at once."""
     found = []
-    for used in MIXTURES:
-        with standing("purgatory-rx", PurgatoryRx, used) as stand, ExitStack() as stack:
-            here, there = (
-                stack.enter_context(open_udp(Address("127.0.0.1", 0), gso=False, gro=False).socket)
-                for _ in range(2)
-            )
-            stand.add(0, PLAIN, [os_dup(here)])
-            to_confess, to_keeper = (stand.bench.reader(lane) for lane in ("confess", "keeper"))
-            out: list[object] = []
+    for way in WAYS[twin]:
+        with standing("purgatory-rx", PurgatoryRx, way) as stand, ExitStack() as stack:
+            here, there = _pair(stack)
+            stand.add(0, PLAIN, [here.dup().detach()])
+            lanes = [stand.bench.reader(lane) for lane in ("confess", "keeper")]
+            out: list[Any] = []
+            source = pack_address(Address(*there.getsockname()[:2]))
             for number, (size, magic) in enumerate(sizes):
                 data = magic + random.Random(number).randbytes(size - len(magic))
                 there.sendto(data, here.getsockname())
                 if number % 3 != 1:
-                    stand.work()
-                    out += [(lane, packets) for lane, packets in taken_by(to_confess, to_keeper)]
-            stand.work()
-            out += taken_by(to_confess, to_keeper)
+                    out += _arrived(twin, stand, lanes, source)
+            out += _arrived(twin, stand, lanes, source)
             found.append([out, stand.told()])
             stand.duty.remove(0)
-    assert found[0] == found[1] == found[2]
+    assert all(each == found[0] for each in found)
 
 
-def taken_by(*readers: LaneReader) -> list[tuple[int, list[bytes]]]:
-    return [
-        (number, packets) for number, reader in enumerate(readers) for _, packets in all_of(reader)
-    ]
+def _arrived(twin: str, stand: Stand, lanes: list[LaneReader], source: bytes) -> list[Any]:
+    """What went to which lane. The first packet may go in a turn of its own, in Python."""
+    found: list[tuple[int, Any]] = []
+    for _ in range(2):
+        stand.work()
+        for number, lane in enumerate(lanes):
+            batches = all_of(lane)
+            assert all(run.source == source for runs, _ in batches for run in runs)
+            if twin == "compiled":
+                found += [(number, packets) for _, packets in batches]
+            else:
+                found += [(number, packet) for _, packets in batches for packet in packets]
+    return sorted(found, key=itemgetter(0))
 
 
 # heaven-rx and heaven-tx
 
+
+def _device(stack: ExitStack) -> list[socket.socket]:
+    """The end in place of a device, and what the kernel has of it."""
+    made = list(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    for each in made:
+        stack.enter_context(each)
+        each.setblocking(False)
+    return made
+
+
+def checksummed(packet: bytes) -> bytes:
+    """As the kernel hands over a packet whose checksum it left to the device."""
+    blank = bytearray(packet)
+    blank[36:38] = bytes(2)  # the sum of a pseudo header that is all zero
+    return VNET.pack(NEEDS_CHECKSUM, 0, 0, 0, 20, 16) + bytes(blank)
+
+
+SOURCES = st.sampled_from(["10.77.0.2", "10.77.0.2", "192.0.2.9"])
+packets = st.builds(
+    lambda size, source: Flow(source=source).packet(bytes(size)),
+    st.sampled_from([0, 1, 13, 64, 64, 1400]),
+    SOURCES,
+)
 frames = st.lists(
-    st.tuples(
-        st.sampled_from([0, 3, 12, 13, 64, 64, 1400]),
-        st.sampled_from(["10.77.0.2", "10.77.0.2", "192.0.2.9"]),
-        st.sampled_from([NEXT_INNER] * 6 + [NEXT_GRACE]),
+    st.one_of(
+        st.tuples(st.just(True), packets.map(NO_VNET.__add__)),
+        st.tuples(
+            st.just(True),
+            st.sampled_from([0, 1, 64, 65]).map(
+                lambda size: checksummed(Flow().packet(bytes(size)))
+            ),
+        ),
+        st.tuples(st.just(False), st.sampled_from([0, 1, 3, 12]).map(lambda n: NO_VNET + bytes(n))),
+        st.tuples(
+            st.just(False),
+            st.sampled_from(
+                [
+                    VNET.pack(NEEDS_CHECKSUM, 0, 0, 0, 20, 60) + Flow().packet(bytes(8)),
+                    NO_VNET + bytes(1600),
+                ]
+            ),
+        ),
     ),
     max_size=12,
 )
-
-
-def packet_of(size: int, source: str) -> bytes:
-    """A packet with a payload of so many bytes, or a stump."""
-    if size < 13:
-        return bytes(size)
-    return Flow(source=source).packet(bytes(size))
+"""Frames, and whether each is a packet to be carried."""
 
 
 @alike
 @given(frames)
-def test_reading_is_the_same(chosen: list[tuple[int, str, int]]) -> None:
+def test_reading_is_the_same(twin: str, chosen: list[tuple[bool, bytes]]) -> None:
+    """Packets, and what is none, one by one and several at once."""
     found = []
-    for used in MIXTURES:
-        with standing("heaven-rx", HeavenRx, used) as stand:
-            device, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-            device.setblocking(False)
-            stand.add(0, PLAIN, [device.detach()])
-            reader, batches = stand.bench.reader("bless"), list[tuple[list[Run], list[bytes]]]()
-            with kernel:
-                for number, (size, source, _) in enumerate(chosen):
-                    kernel.send(NO_VNET + packet_of(size, source))
-                    if number % 3 != 1:
-                        stand.work()
-                        batches += all_of(reader)
-                stand.work()
-                batches += all_of(reader)
-                found.append([batches, stand.told()])
-                stand.duty.remove(0)
-    assert found[0] == found[1] == found[2]
-    whole = [size for size, _, _ in chosen if size > 12]
-    assert sum(len(packets) for _, packets in batches) == len(whole)
+    for way in WAYS[twin]:
+        with standing("heaven-rx", HeavenRx, way) as stand, ExitStack() as stack:
+            device, kernel = _device(stack)
+            stand.add(0, PLAIN, [device.dup().detach()])
+            reader, out = stand.bench.reader("bless"), list[Any]()
+            count = 0
+            for number, (_, frame) in enumerate((*chosen, (False, NO_VNET))):
+                kernel.send(frame)
+                for _ in range(2 if number % 3 != 1 or number == len(chosen) else 0):
+                    stand.work()
+                    batches = all_of(reader)
+                    count += sum(len(packets) for _, packets in batches)
+                    out += carried(twin, batches)
+            found.append([out, stand.told()])
+            stand.duty.remove(0)
+            assert count == sum(is_packet for is_packet, _ in chosen)
+    assert all(each == found[0] for each in found)
 
 
 @alike
-@given(frames)
-def test_writing_is_the_same(chosen: list[tuple[int, str, int]]) -> None:
-    """Packets that the filter refuses and graces among them."""
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([1, 2, 3, 12, 19, 33, 64, 1400]),
+            SOURCES,
+            st.sampled_from([NEXT_INNER] * 6 + [NEXT_GRACE]),
+        ),
+        max_size=12,
+    )
+)
+def test_writing_is_the_same(twin: str, chosen: list[tuple[int, str, int]]) -> None:
+    """Packets that the filter refuses, and graces, among them."""
     found = []
-    for used in MIXTURES:
-        with standing("heaven-tx", HeavenTx, used) as stand:
-            device, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            device.setblocking(False)
-            kernel.setblocking(False)
-            stand.add(0, PLAIN, [device.detach()])
+    for way in WAYS[twin]:
+        with standing("heaven-tx", HeavenTx, way) as stand, ExitStack() as stack:
+            device, kernel = _device(stack)
+            stand.add(0, PLAIN, [device.dup().detach()])
             writer, out = stand.bench.writer("heaven"), list[bytes]()
-            with kernel:
-                for size, source, next_ in chosen:
-                    inner = next_ == NEXT_INNER
-                    packet = packet_of(max(size, 1), source) if inner else encode(Heartbeat())
-                    put_parts(writer, [Part([packet + bytes(TAIL)], next_)])
-                    stand.work()
-                    out += waiting(kernel)
-                found.append([out, stand.told()])
-                stand.duty.remove(0)
-    assert found[0] == found[1] == found[2]
+            for size, source, next_ in chosen:
+                whole = bytes(size) if size < 20 else Flow(source=source).packet(bytes(size))
+                packet = whole if next_ == NEXT_INNER else encode(Heartbeat())
+                put_parts(writer, [Part([packet + bytes(TAIL)], next_)])
+                stand.work()
+                out += waiting(kernel)
+            found.append([out, stand.told()])
+            stand.duty.remove(0)
+    assert all(each == found[0] for each in found)
 
 
-def test_what_is_ordinary_passes_all_others_without_python() -> None:
+def test_what_follows_soon_is_drained() -> None:
+    """A turn in Python that hands on each of many packets would cost each of them six wake-ups."""
+    with standing("heaven-rx", HeavenRx, TURNS["python"]) as stand, ExitStack() as stack:
+        device, kernel = _device(stack)
+        stand.add(0, PLAIN, [device.dup().detach()])
+        stand.duty._turns.LULL_S = math.inf
+        reader = stand.bench.reader("bless")
+        for _ in range(5):
+            kernel.send(NO_VNET + Flow().packet(bytes(64)))
+        stand.work()
+        ((_, packets),) = all_of(reader)
+        assert (len(packets), stand.handed) == (5, 1)
+        stand.duty.remove(0)
+
+
+# all four
+
+
+class Passage(NamedTuple):
+    """Ways into a duty at work and out of it, and what comes out of each packet."""
+
+    name: str
+    make: Any
+    end: socket.socket
+    into: Callable[[Stand], Callable[[], object]]
+    out_of: Callable[[Stand], Callable[[], list[bytes]]]
+    result: bytes
+
+
+@pytest.mark.parametrize("offloads", [False, True])
+def test_what_is_ordinary_passes_all_others_in_a_turn(twin: str, offloads: bool) -> None:
+    packet = Flow(source="10.77.0.2").packet(bytes(64))
     with ExitStack() as stack:
-        udp = open_udp(Address("127.0.0.1", 0), gso=True, gro=True).socket
-        other = open_udp(Address("127.0.0.1", 0), gso=True, gro=True).socket
-        device, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (udp, other, device, kernel):
-            stack.enter_context(end)
-            end.setblocking(False)
+        udp, other = _pair(stack, gso=offloads, gro=offloads)
+        device, kernel = _device(stack)
         there = dataclasses.replace(PLAIN, peer=Address(*other.getsockname()[:2]))
-        packet = packet_of(64, "10.77.0.2")
-        for name, make, end, enter, leave in _ways(udp, other, device, kernel, packet):
-            with standing(name, make) as stand:
-                stand.add(0, there, [os_dup(end)])
+        for passage in _passages(udp, other, device, kernel, packet):
+            with standing(passage.name, passage.make, TURNS[twin]) as stand:
+                stand.add(0, there, [passage.end.dup().detach()])
+                enter, leave = passage.into(stand), passage.out_of(stand)
                 for _ in range(3):
-                    enter(stand.bench)
+                    enter()
                     stand.work()
-                    assert leave(stand.bench), name
-                assert stand.handed == 0, name
+                    assert leave() == [passage.result], passage.name
+                assert stand.handed == 0, passage.name
                 stand.duty.remove(0)
 
 
-def _ways(
+def _passages(
     udp: socket.socket,
     other: socket.socket,
     device: socket.socket,
     kernel: socket.socket,
     packet: bytes,
-) -> Iterator[tuple[str, Any, socket.socket, Callable[[Bench], Any], Callable[[Bench], Any]]]:
-    """Duties, their descriptors, and what enters and what leaves."""
-
-    @functools.cache
-    def writer(bench: Bench, lane: str) -> LaneWriter:
-        return bench.writer(lane)
-
-    @functools.cache
-    def reader(bench: Bench, lane: str) -> LaneReader:
-        return bench.reader(lane)
-
-    part = Part([packet + bytes(TAIL)])
-    yield (
+) -> Iterator[Passage]:
+    tailed = packet + bytes(TAIL)
+    part = Part([tailed])
+    yield Passage(
         *("heaven-rx", HeavenRx, device),
-        lambda _: kernel.send(NO_VNET + packet),
-        lambda bench: all_of(reader(bench, "bless")),
+        lambda _: partial(kernel.send, NO_VNET + packet),
+        lambda stand: partial(_taken, stand.bench.reader("bless")),
+        tailed,
     )
-    yield (
+    yield Passage(
         *("purgatory-tx", PurgatoryTx, udp),
-        lambda bench: put_parts(writer(bench, "purgatory"), [part]),
-        lambda _: waiting(other),
+        lambda stand: partial(put_parts, stand.bench.writer("purgatory"), [part]),
+        lambda _: partial(waiting, other),
+        tailed,
     )
-    yield (
+    yield Passage(
         *("purgatory-rx", PurgatoryRx, udp),
-        lambda _: other.sendto(packet, udp.getsockname()),
-        lambda bench: all_of(reader(bench, "confess")),
+        lambda _: partial(other.sendto, packet, udp.getsockname()),
+        lambda stand: partial(_taken, stand.bench.reader("confess")),
+        packet,
     )
-    yield (
+    yield Passage(
         *("heaven-tx", HeavenTx, device),
-        lambda bench: put_parts(writer(bench, "heaven"), [part]),
-        lambda _: waiting(kernel),
+        lambda stand: partial(put_parts, stand.bench.writer("heaven"), [part]),
+        lambda _: partial(waiting, kernel),
+        NO_VNET + packet,
     )
+
+
+def _taken(reader: LaneReader) -> list[bytes]:
+    return [packet for _, packets in all_of(reader) for packet in packets]

@@ -32,7 +32,7 @@ def main() -> None:
     chancel()
 
 
-def _stay(job: Job) -> NoReturn:
+def _stay(job: Job, _program: str) -> NoReturn:
     """Be the daemon in this interpreter: a fresh one would have the profiles as they are."""
     from chancel.daemon import program
     from chancel.daemon.__main__ import carry

@@ -30,7 +30,7 @@ class RecordedSuite(SystemSuite):
             4: [local["spi"], local["salt"]],
             16: [state["random"] for state in (local, remote) if "random" in state],
         }
-        self._ecdh = [local["x25519_private"], remote["x25519_private"]]
+        self._ecdh = [(each["x25519_private"], each["x25519_public"]) for each in (local, remote)]
         self._seeds = [
             event["mlkem_seed"]
             for event in record["events"]
@@ -42,8 +42,10 @@ class RecordedSuite(SystemSuite):
         return bytes.fromhex(recorded.pop(0)) if recorded else super().random(size)
 
     def ecdh_key_pair(self) -> EcdhKeyPair:
-        private = bytes.fromhex(self._ecdh.pop(0))
-        return X25519KeyPair(X25519PrivateKey.from_private_bytes(private))
+        private, public = map(bytes.fromhex, self._ecdh.pop(0))
+        pair = X25519KeyPair(X25519PrivateKey.from_private_bytes(private))
+        assert pair.public == public
+        return pair
 
     def kem_key_pair(self) -> KemKeyPair:
         seed = bytes.fromhex(self._seeds.pop(0))

@@ -57,6 +57,8 @@ def test_a_recorded_exchange_leads_to_the_recorded_keys(name: str) -> None:
         exchange.wake(1.0, wall + 1)
     assert installed == recorded
     for side, exchange in sides.items():
+        in_the_end = {slot: record["result"][f"{side}_{slot}"] for slot in ("rx", "tx")}
+        assert dict(installed[side]) == in_the_end
         assert exchange.state is State.KEYED
         assert not exchange.drops
         base = base_key(SystemSuite(), Purpose.PEER_OFFER, secret, flocks[side])

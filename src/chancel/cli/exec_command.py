@@ -32,8 +32,8 @@ def exec_(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME] -- COMMAND...",
-            help="What to run; in tunnel NAME, or -c.",
+            metavar="NAME -- COMMAND",
+            help="What to run, in tunnel NAME; with -c without NAME.",
             autocompletion=names.command_names,
         ),
     ],
@@ -59,7 +59,7 @@ def exec_(
 
     When the tunnel ends the command has no network at all. Its exit status is returned.
 
-    \\b
+    \b
     Examples:
       chancel exec -c office.conf -- curl http://10.0.0.2/
       chancel exec -c office.conf --dns 10.0.0.2 -- bash

@@ -21,7 +21,7 @@ def add(
         str, typer.Argument(metavar="NAME", help="[FLOCK-]SRC-DST; a flock with a cathedral only.")
     ],
     words: Annotated[
-        list[str], typer.Argument(metavar="KEY VALUE...", help=f"Of {', '.join(grammar.KEYS)}.")
+        list[str], typer.Argument(metavar="KEY VALUE", help=f"Of {', '.join(grammar.KEYS)}.")
     ],
     config_dir: ConfigDir = None,
     runtime_dir: RuntimeDir = None,
@@ -57,7 +57,7 @@ def liturgy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="FLOCK-SRC, of our own device.")],
     words: Annotated[
         list[str],
-        typer.Argument(metavar="KEY VALUE...", help=f"Of {', '.join(grammar_liturgy.KEYS)}."),
+        typer.Argument(metavar="KEY VALUE", help=f"Of {', '.join(grammar_liturgy.KEYS)}."),
     ],
     config_dir: ConfigDir = None,
     runtime_dir: RuntimeDir = None,
@@ -104,7 +104,7 @@ def del_(name: Name, config_dir: ConfigDir = None, runtime_dir: RuntimeDir = Non
 
 
 def keygen(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files to make; new.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="The files to make; new.")],
 ) -> None:
     """Make shared secrets: 32 random bytes in each file.
 

@@ -53,7 +53,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help=_HELP, autocompletion=
 
 MaybeName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help=f"{_HELP} All without it.", autocompletion=tunnel_names),
+    typer.Argument(metavar="NAME", help=f"{_HELP} All without it.", autocompletion=tunnel_names),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]

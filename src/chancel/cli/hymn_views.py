@@ -20,7 +20,7 @@ def list_(
     flock: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FLOCK]",
+            metavar="FLOCK",
             help="Only those of a flock; hymn: of none.",
             autocompletion=tunnel_flocks,
         ),

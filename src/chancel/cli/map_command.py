@@ -21,7 +21,7 @@ def map_(
     others: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE.json]...", help="What 'chancel status --json' said on other machines."
+            metavar="FILE.json", help="What 'chancel status --json' said on other machines."
         ),
     ] = None,
     output: Annotated[

@@ -76,5 +76,5 @@ Running = Annotated[str, typer.Argument(metavar="NAME", help=_HELP, autocompleti
 
 MaybeRunning = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help=f"{_HELP} All without it.", autocompletion=running_names),
+    typer.Argument(metavar="NAME", help=f"{_HELP} All without it.", autocompletion=running_names),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -23,29 +24,72 @@ class LogTo(enum.StrEnum):
     SYSLOG = enum.auto()
 
 
+Files = Annotated[
+    list[Path],
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="A tunnel's configuration, or a directory of them; repeatable.",
+    ),
+]
+Detached = Annotated[
+    bool, typer.Option("-d", "--detach", help="Go into the background once the tunnels are up.")
+]
+Log = Annotated[
+    LogTo | None,
+    typer.Option("--log", help="Where the log goes; with -d to syslog.", show_default=False),
+]
+Confinement = Annotated[
+    Sandbox,
+    typer.Option("--sandbox", help="log: stop nothing, but log what the sandbox would stop."),
+]
+
+
+class Kind(NamedTuple):
+    """What may be in files: who runs it, whether it is in these, and a check of them that returns
+    the names of its instances, or raises :class:`ConfigError`."""
+
+    program: str
+    is_of: Callable[[Sequence[Path]], bool]
+    check: Callable[[Sequence[Path]], list[str]]
+
+
+def _cathedral(paths: Sequence[Path]) -> list[str]:
+    return [cathedral_config.load(paths[0]).instance]
+
+
+def _liturgy(paths: Sequence[Path]) -> list[str]:
+    liturgy = config_liturgy.load(paths[0])
+    config_liturgy.check_users(liturgy)
+    return [liturgy.instance]
+
+
+def _tunnels(paths: Sequence[Path]) -> list[str]:
+    configs = [config.load(path) for path in paths]
+    config.check(configs)
+    return [each.instance for each in configs]
+
+
+def _alone(is_one: Callable[[Path], bool]) -> Callable[[Sequence[Path]], bool]:
+    """Such a file has a group of processes to itself; among others it is refused as a tunnel's."""
+    return lambda paths: len(paths) == 1 and is_one(paths[0])
+
+
+KINDS = (
+    Kind("chancel.cathedrald", _alone(cathedral_config.is_cathedral), _cathedral),
+    Kind("chancel.daemon", _alone(config_liturgy.is_liturgy), _liturgy),
+    Kind("chancel.daemon", lambda _: True, _tunnels),
+)
+"""The first that fits is run."""
+
+
 def run(
-    files: Annotated[
-        list[Path],
-        typer.Option(
-            "-c",
-            "--config",
-            metavar="FILE",
-            help="A tunnel's configuration, or a directory of them; repeatable.",
-        ),
-    ],
+    files: Files,
     runtime_dir: RuntimeDir = None,
-    detached: Annotated[
-        bool,
-        typer.Option("-d", "--detach", help="Go into the background once the tunnels are up."),
-    ] = False,
-    log: Annotated[
-        LogTo | None,
-        typer.Option("--log", help="Where the log goes; with -d to syslog.", show_default=False),
-    ] = None,
-    confinement: Annotated[
-        Sandbox,
-        typer.Option("--sandbox", help="log: stop nothing, but log what the sandbox would stop."),
-    ] = Sandbox.ON,
+    detached: Detached = False,
+    log: Log = None,
+    confinement: Confinement = Sandbox.ON,
 ) -> None:
     """Run tunnels, a liturgy or a cathedral, in the foreground unless -d is given.
 
@@ -63,27 +107,17 @@ def run(
     """
     if detached and log is LogTo.STDOUT:
         raise ConfigError("--log", None, None, "stdout can't be had with -d (expected syslog)")
-    paths = [path for each in files for path in _configurations(each)]
-    directory = places.runtime_dir(runtime_dir)
+    paths = tuple(path for each in files for path in _configurations(each))
     job = Job(
-        tuple(paths),
-        directory,
+        paths,
+        places.runtime_dir(runtime_dir),
         detached=detached,
         syslog=detached or log is LogTo.SYSLOG,
         sandbox=confinement,
     )
-    if len(paths) == 1 and cathedral_config.is_cathedral(paths[0]):
-        places.check_runtime_dir(directory, [cathedral_config.load(paths[0]).instance])
-        job.start("chancel.cathedrald")
-    if len(paths) == 1 and config_liturgy.is_liturgy(paths[0]):
-        liturgy = config_liturgy.load(paths[0])
-        config_liturgy.check_users(liturgy)
-        places.check_runtime_dir(directory, [liturgy.instance])
-        job.start()
-    configs = [config.load(path) for path in paths]
-    config.check(configs)
-    places.check_runtime_dir(directory, [each.instance for each in configs])
-    job.start()
+    kind = next(each for each in KINDS if each.is_of(paths))
+    places.check_runtime_dir(job.runtime_dir, kind.check(paths))
+    job.start(kind.program)
 
 
 def _configurations(path: Path) -> list[Path]:

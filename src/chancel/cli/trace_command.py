@@ -29,7 +29,7 @@ def trace(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="A tunnel; the only one without it.",
             autocompletion=names.running_names,
         ),

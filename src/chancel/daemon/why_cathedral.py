@@ -1,4 +1,7 @@
-"""Rules of ``why`` for a tunnel whose ends find each other through cathedrals."""
+"""Rules of ``why`` for a tunnel whose ends find each other through cathedrals.
+
+What is said of the cathedral alone is public: a liturgy says the same of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,13 @@ from chancel.daemon.why_facts import (
 )
 
 ANSWER_S = 3 * LASTING_S
-"""Infos go out every five seconds: by now there were several."""
+"""Infos and questions go out every five seconds: by now there were several."""
 
 DIRECT_S = 60.0
 """A direct address is told of 15 seconds after both ends were registered."""
+
+Cathedral = dict[str, Any]
+"""A cathedral in a status answer, of a tunnel or of a liturgy."""
 
 _KEYS = {
     "secret-unreadable": "cathedral_secret",
@@ -52,6 +58,53 @@ _AMBRIES = {
         "the log of chapel says why (ambry can't be kept): is the disk full, the directory ours?",
     ),
 }
+
+
+def unreadable(code: str, directive: str, process: str) -> Finding:
+    """The process that keeps a key can't read its file."""
+    return Finding(
+        code,
+        f"the file of {directive} can't be read",
+        f"the log of {process} says why (key unavailable)",
+    )
+
+
+def unknown(cathedral: Cathedral) -> Finding | None:
+    """No name of a cathedral has an address."""
+    if cathedral["address"] is not None:
+        return None
+    return Finding(
+        "cathedral-unknown",
+        "no name of a cathedral can be looked up",
+        "check the machine's DNS (getent ahostsv4 NAME) and the cathedral lines; it is tried again"
+        " every 10 s",
+    )
+
+
+def skewed(cathedral: Cathedral) -> Finding | None:
+    """Its clock and ours differ by more than either tolerates."""
+    skew_s = cathedral["clock_skew_s"]
+    if skew_s is None or abs(skew_s) <= CLOCK_TOLERANCE_S:
+        return None
+    side = "behind" if skew_s > 0 else "ahead of"
+    return Finding(
+        "cathedral-clock",
+        f"your clock is {duration(abs(skew_s))} {side} the cathedral's, so each refuses what the"
+        " other says",
+        f"set the clock that is wrong (timedatectl set-ntp true); {CLOCK_TOLERANCE_S:.0f} s are"
+        " tolerated",
+    )
+
+
+def silent(cathedral: Cathedral, silence: str, check: str) -> Finding:
+    """Nothing comes from it: how long that has been so, and what may be done about it."""
+    others = cathedral["known"] - 1
+    return Finding(
+        "cathedral-silent",
+        f"the cathedral {cathedral['address']} {silence}"
+        + (f"; {others} others are known" if others > 0 else "; no other is known"),
+        check,
+    )
 
 
 def tried(tunnel: Tunnel) -> Iterator[str]:
@@ -91,47 +144,24 @@ def _key(tunnel: Tunnel) -> Finding | None:
     directive = _KEYS.get(_of(tunnel, "trouble") or "")
     if directive is None:
         return None
-    return Finding(
-        "cathedral-key-unreadable",
-        f"the file of {directive} can't be read",
-        "the log of chapel says why (key unavailable)",
-    )
+    return unreadable("cathedral-key-unreadable", directive, "chapel")
 
 
 def _name(tunnel: Tunnel) -> Finding | None:
-    if _of(tunnel, "address") is not None:
-        return None
-    return Finding(
-        "cathedral-unknown",
-        "no name of a cathedral can be looked up",
-        "check the machine's DNS (getent ahostsv4 NAME) and the cathedral lines; it is tried again"
-        " every 10 s",
-    )
+    return unknown(tunnel["cathedral"])
 
 
 def _clock(tunnel: Tunnel) -> Finding | None:
-    skew_s = _of(tunnel, "clock_skew_s")
-    if skew_s is None or abs(skew_s) <= CLOCK_TOLERANCE_S:
-        return None
-    side = "behind" if skew_s > 0 else "ahead of"
-    return Finding(
-        "cathedral-clock",
-        f"your clock is {duration(abs(skew_s))} {side} the cathedral's, so each refuses what the"
-        " other says",
-        f"set the clock that is wrong (timedatectl set-ntp true); {CLOCK_TOLERANCE_S:.0f} s are"
-        " tolerated",
-    )
+    return skewed(tunnel["cathedral"])
 
 
 def _silent(tunnel: Tunnel) -> Finding | None:
     silent_s = _of(tunnel, "silent_s")
     if silent_s is None:
         return None
-    known = _of(tunnel, "known")
-    return Finding(
-        "cathedral-silent",
-        f"the cathedral {_of(tunnel, 'address')} has been silent for {duration(silent_s)}"
-        + (f"; {known - 1} others are known" if known > 1 else "; no other is known"),
+    return silent(
+        tunnel["cathedral"],
+        f"has been silent for {duration(silent_s)}",
         "check that it runs and that its UDP port is open on the way, and this machine's clock; a"
         " second cathedral line, or cathedral_remembrance, gives this end another one to go to",
     )

@@ -9,18 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from chancel.daemon.durations import ago, duration
-from chancel.daemon.why_facts import CLOCK_TOLERANCE_S, LASTING_S, Finding
-
-ANSWER_S = 3 * LASTING_S
-"""Questions go out every five seconds: by now there were several."""
+from chancel.daemon.why_cathedral import ANSWER_S, silent, skewed, unknown, unreadable
+from chancel.daemon.why_facts import Finding
 
 Liturgy = dict[str, Any]
 
-_TROUBLES = {
-    "secret-unreadable": ("cathedral_secret", "key unavailable"),
-    "cosk-unreadable": ("cathedral_cosk", "key unavailable"),
-    "remembrance-not-kept": ("cathedral_remembrance", "remembrance can't be kept"),
-}
+_KEYS = {"secret-unreadable": "cathedral_secret", "cosk-unreadable": "cathedral_cosk"}
 
 
 def findings(liturgy: Liturgy) -> list[Finding]:
@@ -40,26 +34,19 @@ def tried(liturgy: Liturgy) -> str:
 
 def _trouble(liturgy: Liturgy) -> Finding | None:
     trouble = liturgy["cathedral"]["trouble"]
-    if trouble not in _TROUBLES:
+    if trouble in _KEYS:
+        return unreadable(trouble, _KEYS[trouble], "liturgy")
+    if trouble != "remembrance-not-kept":
         return None
-    directive, logged = _TROUBLES[trouble]
-    verb = "be written" if trouble == "remembrance-not-kept" else "be read"
     return Finding(
         trouble,
-        f"the file of {directive} can't {verb}",
-        f"the log of liturgy says why ({logged})",
+        "the file of cathedral_remembrance can't be written",
+        "the log of liturgy says why (remembrance can't be kept)",
     )
 
 
 def _name(liturgy: Liturgy) -> Finding | None:
-    if liturgy["cathedral"]["address"] is not None:
-        return None
-    return Finding(
-        "cathedral-unknown",
-        "no name of a cathedral can be looked up",
-        "check the machine's DNS (getent ahostsv4 NAME) and the cathedral lines; it is tried again"
-        " every 10 s",
-    )
+    return unknown(liturgy["cathedral"])
 
 
 def _cannot_send(liturgy: Liturgy) -> Finding | None:
@@ -74,17 +61,7 @@ def _cannot_send(liturgy: Liturgy) -> Finding | None:
 
 
 def _clock(liturgy: Liturgy) -> Finding | None:
-    skew_s = liturgy["cathedral"]["clock_skew_s"]
-    if skew_s is None or abs(skew_s) <= CLOCK_TOLERANCE_S:
-        return None
-    side = "behind" if skew_s > 0 else "ahead of"
-    return Finding(
-        "cathedral-clock",
-        f"your clock is {duration(abs(skew_s))} {side} the cathedral's, so each refuses what the"
-        " other says",
-        f"set the clock that is wrong (timedatectl set-ntp true); {CLOCK_TOLERANCE_S:.0f} s are"
-        " tolerated",
-    )
+    return skewed(liturgy["cathedral"])
 
 
 def _silent(liturgy: Liturgy) -> Finding | None:
@@ -93,12 +70,9 @@ def _silent(liturgy: Liturgy) -> Finding | None:
     silent_s = since_s if answered_s is None else min(answered_s, since_s)
     if silent_s < ANSWER_S:
         return None
-    others = liturgy["cathedral"]["known"] - 1
-    return Finding(
-        "cathedral-silent",
-        f"the cathedral {liturgy['cathedral']['address']} hasn't answered for"
-        f" {duration(silent_s)}"
-        + (f"; {others} others are known" if others > 0 else "; no other is known"),
+    return silent(
+        liturgy["cathedral"],
+        f"hasn't answered for {duration(silent_s)}",
         "check that it runs, that its UDP port is open on the way, and both clocks; its settings"
         " need an allow line with this end's cathedral_id and spi. Tunnels stay as they are"
         " meanwhile",

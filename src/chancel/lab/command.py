@@ -51,7 +51,9 @@ def nat_model(text: str) -> NatModel:
 
 
 def lab(
-    program: Annotated[list[str] | None, typer.Argument(metavar="[-- PROGRAM ...]")] = None,
+    program: Annotated[
+        list[str] | None, typer.Argument(metavar="PROGRAM", help="Behind --; a shell without it.")
+    ] = None,
     latency: Annotated[
         float, typer.Option(parser=duration_s, metavar="TIME", help="Delay each way.")
     ] = "0ms",  # type: ignore[assignment]  # typer parses defaults too
