@@ -49,6 +49,7 @@ from chancel.protocol.events import (
 )
 from chancel.protocol.exchange import Exchange
 from chancel.protocol.keeper import Keeper, Mode
+from chancel.protocol.mask_keys import MaskKeys
 from chancel.protocol.messages import (
     Command,
     EraseKeys,
@@ -89,7 +90,7 @@ class _Tunnel:
                 suite,
                 self.machine,
                 peers,
-                self._secret_changed,
+                partial(_secret_changed, self.mask_keys),
                 now,
                 wall,
             )
@@ -247,11 +248,6 @@ class _Tunnel:
         if self.client is not None:
             self.client.give_up(now)
 
-    def _secret_changed(self) -> None:
-        """An ambry brought another secret: the mask's key is derived from it."""
-        if self.mask_keys is not None:
-            self.mask_keys.look(time.monotonic())
-
     def _next_event(self) -> Event | None:
         event = self.machine.next_event()
         if event is None and self.mask_keys is not None:
@@ -262,6 +258,16 @@ class _Tunnel:
         self.completed += 1
         self.completed_at = now
         self.trying_since = 0.0
+
+
+def _secret_changed(mask_keys: MaskKeys | None) -> None:
+    """An ambry brought another secret: the mask's key is derived from it.
+
+    No method of the tunnel: its client would refer to it, and a tunnel that was removed would keep
+    its keys until the cycle collector comes by, which may take hundreds of others.
+    """
+    if mask_keys is not None:
+        mask_keys.look(time.monotonic())
 
 
 class KeeperDuty:

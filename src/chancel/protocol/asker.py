@@ -38,7 +38,7 @@ class Asker(abc.ABC, Generic[C]):
         self.drops: Counter[Drop] = Counter()
         self._events: deque[RegistrationEvent] = deque(maxlen=MAX_EVENTS)
         self._commands: list[C] = []
-        self._client = Client(suite, registrant, self._events, self._choose, now, wall, behaviour)
+        self._client = Client(suite, registrant, self._events, now, wall, behaviour)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._client!r}>"
@@ -56,6 +56,7 @@ class Asker(abc.ABC, Generic[C]):
     def resolved(self, cathedrals: Sequence[Address], now: float) -> None:
         """As :meth:`Client.resolved`."""
         self._client.resolved(cathedrals, now)
+        self._follow(now)
 
     def remembered(self, cathedrals: Sequence[Address], now: float) -> None:
         """As :meth:`Client.remembered`."""
@@ -81,6 +82,16 @@ class Asker(abc.ABC, Generic[C]):
     def next_event(self) -> RegistrationEvent | None:
         """The oldest event not yet taken, or ``None``."""
         return self._events.popleft() if self._events else None
+
+    def _go_on(self, now: float, wall: float) -> bool:
+        """Let the client choose another cathedral; whether the wall clock has jumped."""
+        jumped = self._client.wake(now, wall)
+        self._follow(now)
+        return jumped
+
+    def _follow(self, now: float) -> None:
+        if (cathedral := self._client.chosen()) is not None:
+            self._choose(cathedral, now)
 
     @abc.abstractmethod
     def _due_at(self) -> float:

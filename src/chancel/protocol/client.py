@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from chancel.crypto.suite import Suite
@@ -61,15 +61,13 @@ MOST_ROUNDS: Final = 4
 PROMISED_S: Final = 30.0
 """For so long its word that the peer is there is taken to hold."""
 
-Chosen = Callable[[Address, float], None]
-"""Told of each cathedral that becomes the current one, and when."""
-
 
 class Client:
     """The conversation with one cathedral after another.
 
-    ``events`` is the list of whoever has it. ``chosen`` is called for each cathedral that becomes
-    the current one.
+    ``events`` is the list of whoever has it, who is told of another current cathedral when he asks
+    (:meth:`chosen`): called back, he and the client would refer to each other, and the keys of both
+    stay until a cycle collector comes by.
     """
 
     def __init__(
@@ -77,7 +75,6 @@ class Client:
         suite: Suite,
         registrant: Registrant,
         events: deque[RegistrationEvent],
-        chosen: Chosen,
         now: float,
         wall: float,
         behaviour: Behaviour,
@@ -91,7 +88,7 @@ class Client:
         self._registrant = registrant
         self._behaviour = behaviour
         self._events = events
-        self._chosen = chosen
+        self._chosen: Address | None = None
         self._admission = Admission(now, CURRENT.offer_validity_s, CATHEDRAL)
         self._jumps = JumpDetector(now, wall)
         self._clock = _new_clock()
@@ -120,6 +117,12 @@ class Client:
     def hurries(self) -> bool:
         """Whether the next question had better not wait: silence may mean another cathedral."""
         return self.silence.overdue and self.choice.next() is not None
+
+    def chosen(self) -> Address | None:
+        """Drain, after :meth:`resolved` and :meth:`wake`: the current cathedral, if it has become
+        that."""
+        chosen, self._chosen = self._chosen, None
+        return chosen
 
     def resolved(self, cathedrals: Sequence[Address], now: float) -> None:
         """All addresses that the names of the configuration have by now, in its order.
@@ -260,7 +263,7 @@ class Client:
         self._clock = _new_clock()
         self._newest = 0
         self._promised_at = -math.inf
-        self._chosen(cathedral, now)
+        self._chosen = cathedral
 
     def _give_up(self, cathedral: Address, now: float) -> None:
         after = self.choice.next()

@@ -96,7 +96,7 @@ class Liturgy(Asker[LiturgyCommand]):
         self._asked_at = -math.inf
         self._ask_at = now
         self._awaiting = False
-        self._client.resolved(cathedrals, now)
+        self.resolved(cathedrals, now)
 
     def __repr__(self) -> str:
         return f"<Liturgy of {len(self._members)} at {self._client!r}>"
@@ -134,7 +134,7 @@ class Liturgy(Asker[LiturgyCommand]):
 
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
-        if self._client.wake(now, wall):
+        if self._go_on(now, wall):
             self.network_changed(now)
         if self.cathedral is not None and now >= self._due_at():
             self._ask(self.cathedral, now, wall)

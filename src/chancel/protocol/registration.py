@@ -68,7 +68,7 @@ class Registration(Asker[RegistrationCommand]):
         self._instance = instance
         self._spis: Spis = (None, None)
         self._pace = Pace(now, detects_nat=bool(registrant.nat_port))
-        self._client.resolved(cathedrals, now)
+        self.resolved(cathedrals, now)
 
     @property
     def generation(self) -> int:
@@ -132,7 +132,7 @@ class Registration(Asker[RegistrationCommand]):
 
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""
-        if self._client.wake(now, wall):
+        if self._go_on(now, wall):
             self._pace.announce(now)
         if self.cathedral is not None:
             self._inform(self.cathedral, now, wall)
