@@ -3,6 +3,7 @@
 # except where the list says so.
 #
 #   PYTHON=/path/to/python3.12   the interpreter for .venv (3.11 or later, with venv)
+#   PYPY=/path/to/pypy3          where the simulated day is to run (make sim): it needs half the time
 #   ARGS="-k window -x"          handed to pytest (test, test-root, interop, docs, sim) or to the bench
 
 PYTHON ?= python3
@@ -75,7 +76,7 @@ bench-full: $(READY) ## the same with more and longer rounds, and what is mostly
 sim: $(READY) ## the long simulations: a year of rekeys, 200 seeds of a day, networks with faults, 1,000 devices
 	@$(PY) -m chancel.cli.main sim suite $(ARGS)
 	@$(PY) -m chancel.cli.main sim long hour -o docs
-	@$(PY) -m chancel.cli.main sim long day -o docs
+	@$(PY) -m chancel.cli.main sim long day -o docs $(if $(PYPY),--python $(PYPY))
 	@$(PY) -m chancel.sim.network_scale_page docs
 
 SOAK := CHANCEL_SOAK_LOSSY_MB=$${CHANCEL_SOAK_LOSSY_MB:-2000} CHANCEL_SOAK_MB=$${CHANCEL_SOAK_MB:-20000} \

@@ -14,6 +14,21 @@ def test_events_run_in_order_of_time_then_of_asking() -> None:
     assert clock.now == 10.0
 
 
+def test_what_is_asked_for_at_its_moment_runs_after_what_was_due_already() -> None:
+    clock, seen = VirtualClock(), list[str]()
+
+    def first() -> None:
+        seen.append("first")
+        clock.call_at(1.0, seen.append, "third")
+
+    clock.call_at(1.0, first)
+    clock.call_at(1.0, seen.append, "second")
+    assert clock.run_while(lambda: len(seen) < 2, until=1.0)
+    assert seen == ["first", "second"]
+    clock.run_until(1.0)
+    assert seen == ["first", "second", "third"]
+
+
 def test_an_event_exactly_at_the_end_still_runs_and_one_after_it_waits() -> None:
     clock, seen = VirtualClock(), list[float]()
     clock.call_at(5.0, seen.append, 5.0)

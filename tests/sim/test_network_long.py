@@ -13,7 +13,7 @@ from chancel.sim import network_command
 from chancel.sim.ledger import Rule, Violation
 from chancel.sim.network_long import SCENARIOS, Long, save, saved
 from chancel.sim.network_long_page import long_runs
-from chancel.sim.network_run import run
+from chancel.sim.network_run import even_jobs, interpreter, run
 from chancel.sim.network_scenario import Crypto, NetworkScenario
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -46,6 +46,14 @@ def test_pools_side_by_side_have_the_same_events_as_one_after_the_other() -> Non
     assert one.loads == two.loads
 
 
+@pytest.mark.parametrize(
+    ("pools", "processors", "jobs"),
+    [(1, 2, 1), (2, 2, 2), (4, 2, 2), (5, 2, 5), (5, 1, 1), (5, 8, 5), (7, 2, 7), (9, 2, 2)],
+)
+def test_processors_are_busy_to_the_end(pools: int, processors: int, jobs: int) -> None:
+    assert even_jobs(pools, processors) == jobs
+
+
 @pytest.mark.parametrize("long", Long)
 def test_a_run_is_kept_and_told(
     long: Long, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -63,6 +71,7 @@ def test_a_run_is_kept_and_told(
     assert (tmp_path / f"scale-{long}.svg").is_file()
     assert figures["command"] in text
     assert f"| datagrams | {figures['datagrams']:,} |" in text
+    assert f"in {interpreter()} |" in text
     (other,) = set(Long) - {long}
     assert f"**The {other}** is not kept" in text
 
@@ -72,7 +81,7 @@ def test_broken_rules_are_told(tmp_path: Path) -> None:
     report = run(dataclasses.replace(scenario, crypto=Crypto.FAST))
     (pool,) = report.pools
     worse = dataclasses.replace(pool, violations=(Violation(1.0, "one", Rule.SILENT, ""),) * 2)
-    save(dataclasses.replace(report, pools=(worse,)), 1.0, Long.HOUR, tmp_path)
+    save(dataclasses.replace(report, pools=(worse,)), 1.0, "CPython", Long.HOUR, tmp_path)
     assert "| broken rules | 2 |" in long_runs(tmp_path)
 
 

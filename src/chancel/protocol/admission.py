@@ -50,11 +50,10 @@ class Admission:
 
     def taken(self, datagram: Buffer, timestamp: int, wall: float) -> None:
         """The packet is authentic and in time: its seed is never accepted again."""
-        for seed, made in list(self._taken.items()):
-            # In order of arrival, so about in order of age: what is behind a valid one can wait.
-            if made + self._validity_s >= int(wall):
+        # In order of arrival, so about in order of age: what is behind a valid one can wait.
+        while self._taken:
+            seed, made = next(iter(self._taken.items()))
+            if made + self._validity_s >= int(wall) and len(self._taken) < MAX_REMEMBERED:
                 break
             del self._taken[seed]
-        if len(self._taken) >= MAX_REMEMBERED:
-            del self._taken[next(iter(self._taken))]
         self._taken[bytes(datagram[self._seed])] = timestamp

@@ -151,9 +151,8 @@ class Exchange(Outbox):
         one to come, so that a relay can be told of it early."""
         if self._handshake is not None:
             return self._handshake.own.spi
-        taken = self._live.taken_spis
-        if self._drawn is None or self._drawn in taken:
-            self._drawn = draw_spi(self._suite, self._spi_prefix, taken)
+        if self._drawn is None or self._live.is_taken(self._drawn):
+            self._drawn = draw_spi(self._suite, self._spi_prefix, self._live.taken_spis)
         return self._drawn
 
     @property

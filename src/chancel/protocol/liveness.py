@@ -43,6 +43,10 @@ class Liveness:
         """SPIs of ours that a new exchange must not use."""
         return frozenset((*self._issued, *self._erased, self._report.active_spi))
 
+    def is_taken(self, spi: Spi) -> bool:
+        """Whether it is one of :attr:`taken_spis`."""
+        return spi == self._report.active_spi or spi in self._issued or spi in self._erased
+
     def used(self, spi: Spi) -> bool:
         """Whether the active receive key has this SPI, and the peer has used it."""
         return self._report.active_spi == spi and self._report.packets > 0

@@ -85,7 +85,7 @@ class Membership:
     def wake_at(self) -> float | None:
         """When the registration, or a path, wants to be woken."""
         times = (self.registration.wake_at(), self.whereabouts.wake_at())
-        return min((at for at in times if at is not None), default=None)
+        return min([at for at in times if at is not None], default=None)
 
     def report_keys(self, opener: Opener, now: float) -> None:
         """Tell which SPIs we receive under, or will after the next exchange: a cathedral that hears

@@ -75,7 +75,7 @@ class Pace:
         self._detects_nat = detects_nat
         self._cathedral: Address | None = None
         self._sent: dict[Address, float] = {}
-        self._told: frozenset[Spi | None] = frozenset()
+        self._told: tuple[Spi | None, ...] = (None,)
         self._begins = True
         self._arriving = False
         self._turn_at = self._planned_at = now
@@ -113,7 +113,8 @@ class Pace:
 
     def out_of_turn_at(self, spis: Spis) -> float:
         """When an info out of turn is due, with these SPIs: infinity if they were told."""
-        if self._begins or not {*spis} - self._told - {None}:
+        used, soon = spis
+        if self._begins or (used in self._told and soon in self._told):
             return math.inf
         return self._out_of_turn_at
 
@@ -132,7 +133,7 @@ class Pace:
         assert self._cathedral is not None
         recent = {to: at for to, at in self._sent.items() if at > now - INFO_SPACING_S}
         self._sent = recent | {self._cathedral: now}
-        self._told = frozenset(spis)
+        self._told = (None, *spis)
         self._turn_at = now
         self._as_planned = now >= self._planned_at
         self._unanswered += 1
@@ -149,7 +150,7 @@ class Pace:
 
     def sent_out_of_turn(self, spis: Spis, now: float) -> None:
         """An info went out that says what the next in its turn will say, too."""
-        self._told = frozenset(spis)
+        self._told = (None, *spis)
         self._as_planned = False
         self._out_of_turn_at = now + OUT_OF_TURN_S
 

@@ -204,7 +204,7 @@ class Session(Uncopied):
             times.append(self._masks.wake_at())
         if self._membership is not None:
             times.append(self._membership.wake_at())
-        return min((at for at in times if at is not None), default=None)
+        return min([at for at in times if at is not None], default=None)
 
     def wake(self, now: float, wall: float) -> None:
         """Do what is due. Too early or too late does no harm."""

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from chancel.errors import LocalProtocolError
+from chancel.sim import network_elsewhere
 from chancel.sim.command import Probability, print_violations, say
 from chancel.sim.network_long import SCENARIOS, Long, save
 from chancel.sim.network_report import NetworkReport, per_cathedral, relayed, spread
-from chancel.sim.network_run import run
+from chancel.sim.network_run import even_jobs, interpreter, run
 from chancel.sim.network_scenario import MIX, MIXED, Crypto, NetworkScenario, Talk
 from chancel.sim.network_svg import draw
 from chancel.sim.places import PLACES
@@ -31,6 +32,18 @@ def _place(text: str) -> str:
 
 
 Count = Annotated[int, typer.Option(min=0, help="How often, in each pool.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes, for pools. Else as many as keep all processors busy."),
+]
+Python = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="The Python to run in, with numpy and cryptography of its own; PyPy needs half the"
+        " time. Else this one.",
+    ),
+]
 
 
 def network(
@@ -56,7 +69,8 @@ def network(
     crypto: Annotated[Crypto, typer.Option(help="Primitives that protect, or fast ones.")] = (
         Crypto.FAST
     ),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, for pools.")] = os.cpu_count() or 1,
+    jobs: Jobs = None,
+    python: Python = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE.svg", help="Draw it.")
     ] = None,
@@ -79,7 +93,7 @@ def network(
         )
     except LocalProtocolError as error:
         raise typer.BadParameter(str(error)) from error
-    report = run(scenario, jobs, _Progress(scenario))
+    report, _ = _run(scenario, jobs, python)
     if output is not None:
         output.write_text(draw(report))
     if as_json:
@@ -91,9 +105,12 @@ def network(
 
 
 def long(
-    which: Annotated[Long, typer.Argument(help="An hour with real crypto, a day with fast.")],
+    which: Annotated[
+        Long, typer.Argument(metavar="hour|day", help="An hour with real crypto, a day with fast.")
+    ],
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, for pools.")] = os.cpu_count() or 1,
+    jobs: Jobs = None,
+    python: Python = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FOLDER", help="Keep figures and picture there."),
@@ -102,18 +119,33 @@ def long(
     """Run 1,000 devices and 10 cathedrals for long; exit status 1 if a rule was broken.
 
     \b
-    Example: chancel sim long hour -o docs
+    Examples:
+      chancel sim long hour -o docs
+      chancel sim long day -o docs --python /usr/bin/pypy3
     """
     scenario = dataclasses.replace(SCENARIOS[which], seed=seed)
     started = time.monotonic()
-    report = run(scenario, jobs, _Progress(scenario))
+    report, name = _run(scenario, jobs, python)
     wall_s = time.monotonic() - started
     if output is not None:
-        save(report, wall_s, which, output)
+        save(report, wall_s, name, which, output)
     _print(report)
-    typer.echo(f"{wall_s:.0f} s; repeat: {scenario.command()}")
+    typer.echo(f"{wall_s:.0f} s in {name}; repeat: {scenario.command()}")
     print_violations(report)
     raise typer.Exit(1 if report.violations else 0)
+
+
+def _run(
+    scenario: NetworkScenario, jobs: int | None, python: Path | None
+) -> tuple[NetworkReport, str]:
+    """What came of it, and in which Python."""
+    progress = _Progress(scenario)
+    if jobs is None:
+        jobs = even_jobs(scenario.pools, os.cpu_count() or 1)
+    if python is None:
+        return run(scenario, jobs, progress), interpreter()
+    elsewhere = network_elsewhere.find(python)
+    return elsewhere.run(scenario, jobs, progress), elsewhere.name
 
 
 class _Progress:

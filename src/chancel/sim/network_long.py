@@ -52,9 +52,9 @@ SCENARIOS: Final[Mapping[Long, NetworkScenario]] = MappingProxyType(
 which know nothing of each other and run side by side."""
 
 
-def save(report: NetworkReport, wall_s: float, long: Long, folder: Path) -> None:
-    """Keep what came of a run, which took ``wall_s``."""
-    figures = {**report.figures(), "wall_s": wall_s}
+def save(report: NetworkReport, wall_s: float, python: str, long: Long, folder: Path) -> None:
+    """Keep what came of a run, which took ``wall_s`` in this Python."""
+    figures = {**report.figures(), "wall_s": wall_s, "python": python}
     (folder / f"scale-{long}.json").write_text(json.dumps(figures, indent=2) + "\n")
     (folder / f"scale-{long}.svg").write_text(draw(report))
 

@@ -47,7 +47,7 @@ def _told(long: Long, figures: dict[str, Any]) -> Iterator[str]:
 def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "processor time, and by the clock",
-        f"{figures['cpu_s']:,.0f} s, {figures['wall_s']:,.0f} s",
+        f"{figures['cpu_s']:,.0f} s, {figures['wall_s']:,.0f} s, in {figures['python']}",
     )
     yield "datagrams", f"{figures['datagrams']:,}"
     yield "events of the protocol", f"{figures['events']:,}"

@@ -1,9 +1,11 @@
-"""Runs a simulated network: its pools one after the other, or in several processes."""
+"""Runs a simulated network: its pools one after the other, or several side by side."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -45,10 +47,10 @@ def run_pool(scenario: NetworkScenario, pool: int, progress: Progress | None = N
         faults = Faults(scenario, pool, parish, watch)
         parish.start()
         seconds = scenario.hours * 3600.0
-        with _seldom_collected():
+        with _seldom_collected() as collect:
             while parish.clock.now < seconds:
                 parish.run(min(STEP_S, seconds - parish.clock.now))
-                gc.collect()
+                collect()
                 if progress is not None:
                     progress(pool, parish.clock.now)
         watch.end()
@@ -71,16 +73,41 @@ def run_pool(scenario: NetworkScenario, pool: int, progress: Progress | None = N
     )
 
 
+def even_jobs(pools: int, processors: int) -> int:
+    """How many processes keep this many processors busy until all pools are done.
+
+    Where the pools don't go into the processors, a process for each of them takes turns with the
+    others: five on two processors are done after two and a half times what one takes, and two at a
+    time after three. Each takes a few hundred MB, so there are no more than four for a processor.
+    """
+    if pools % processors == 0 or pools > 4 * processors:
+        return min(pools, processors)
+    return pools
+
+
+def interpreter() -> str:
+    """Which Python this is."""
+    name = f"{platform.python_implementation()} {platform.python_version()}"
+    number = ".".join(map(str, sys.implementation.version[:3]))
+    return name if name.endswith(f" {number}") else f"{name} ({number})"
+
+
 @contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Look for rings of garbage only when asked: hardly any come about, and to look whenever many
-    objects were made takes a tenth of the time. What is there already is not looked at again."""
+def _seldom_collected() -> Iterator[Callable[[], object]]:
+    """Look for rings of garbage only when asked, by what this yields: hardly any come about, and to
+    look whenever many objects were made takes a tenth of the time. What is there already is not
+    looked at again. A collector that nothing can be frozen for, as PyPy's, finds them by the way:
+    it is left alone.
+    """
+    if not hasattr(gc, "freeze"):
+        yield lambda: None
+        return
     was_on = gc.isenabled()
     gc.disable()
     gc.collect()
     gc.freeze()
     try:
-        yield
+        yield gc.collect
     finally:
         gc.unfreeze()
         if was_on:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from chancel.crypto.ed25519 import SIGNATURE_BYTES
 from chancel.crypto.suite import TAG_BYTES, Aead, EcdhKeyPair, KemKeyPair, Suite
 from chancel.crypto.system import MlKem1024KeyPair, SystemSuite, X25519KeyPair
 from chancel.sim.network_scenario import Crypto
@@ -22,6 +24,7 @@ from chancel.sim.suite import FastSuite
 from chancel.wire.types import Buffer
 
 _SEED_BYTES: Final = 32
+_HASH: Final = struct.Struct("!q")
 
 MAX_REMEMBERED: Final = 1 << 16
 """Signatures whose answer is remembered at a time: those of the last seconds."""
@@ -70,10 +73,18 @@ class RealSuite(SystemSuite):
 
 
 class QuickSuite(FastSuite):
-    """A :class:`FastSuite` whose ciphers are no ciphers either: see :class:`_Reversal`."""
+    """A :class:`FastSuite` whose ciphers are no ciphers either (see :class:`_Reversal`), and whose
+    derived keys and signatures are Python's own hash of everything, over and over: whatever must
+    differ does, in one process. The hashes of libraries take longer than the protocol does."""
 
     def aead(self, key: Buffer) -> Aead:
         return _Reversal(bytes(key))
+
+    def kmac256(self, key: Buffer, data: Buffer, size: int, custom: bytes) -> bytes:
+        return _stretched(hash((bytes(key), bytes(data), size, custom)), size)
+
+    def _stamp(self, public: bytes, message: Buffer) -> bytes:
+        return _stretched(hash((public, bytes(message))), SIGNATURE_BYTES)
 
 
 class _Reversal:
@@ -112,7 +123,12 @@ class _Reversal:
 
     def _tag(self, nonce: Buffer, text: bytes, associated_data: Buffer) -> bytes:
         number = hash((self._key, bytes(nonce), text, bytes(associated_data)))
-        return number.to_bytes(TAG_BYTES, "big", signed=True)
+        return _stretched(number, TAG_BYTES)
+
+
+def _stretched(number: int, size: int) -> bytes:
+    """So many bytes of a hash, with all of it in the first eight: a ledger knows keys by those."""
+    return (_HASH.pack(number) * -(-size // _HASH.size))[:size]
 
 
 def suites(crypto: Crypto) -> Callable[[random.Random], Suite]:
