@@ -51,7 +51,11 @@ class Machine:
         self.moves += 1
 
     def spend(
-        self, share: float, lasting: float = 1.0, turns: int = 20, waiting: float = CROWDED_S / 10
+        self,
+        share: float,
+        lasting: float = 1.0,
+        turns: int = TURNS,
+        waiting: float = CROWDED_S / 10,
     ) -> frozenset[int]:
         """A time in which the process runs for a ``share`` of it, in so many ``turns``, before each
         of which it waits. Returns where it is afterwards."""
@@ -95,9 +99,28 @@ def test_a_moment_is_not_judged() -> None:
 def test_a_crowded_core_is_left_alone_for_a_while() -> None:
     machine = Machine()
     machine.spend(LITTLE)
+    first, most = APART_S
     assert machine.spend(LITTLE, waiting=2 * CROWDED_S) == ALL
-    assert machine.spend(LITTLE, APART_S - 2) == ALL
-    assert machine.spend(LITTLE, 3.0) == FIRST
+    assert machine.spend(LITTLE, first * 0.7) == ALL
+    assert machine.spend(LITTLE, first * 0.7) == FIRST
+
+
+def test_it_is_left_alone_for_longer_each_time_and_forgiven_at_once() -> None:
+    machine = Machine()
+    first, most = APART_S
+    for apart_s in (first, 2 * first, 4 * first):
+        machine.spend(LITTLE)
+        assert machine.spend(LITTLE, waiting=2 * CROWDED_S) == ALL
+        assert machine.spend(LITTLE, apart_s * 0.8) == ALL
+        machine.now += apart_s
+    assert machine.spend(LITTLE) == FIRST
+    assert machine.spend(LITTLE) == FIRST, "this time it wasn't crowded"
+    assert machine.spend(LITTLE, waiting=2 * CROWDED_S) == ALL
+    assert machine.spend(LITTLE, first * 1.1) == FIRST
+    for _ in range(20):
+        machine.spend(LITTLE, waiting=2 * CROWDED_S)
+        machine.spend(LITTLE, most)
+    assert machine.process.together, "never for longer than that"
 
 
 def test_one_long_wait_is_no_crowd() -> None:

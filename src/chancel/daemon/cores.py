@@ -29,11 +29,12 @@ CROWDED_S: Final = 0.0005
 """So long a process waits for its core, on average of some turns, where others keep it busy. For
 its neighbours alone it waits a tenth of that."""
 
-TURNS: Final = 8
-"""That average's least number of turns."""
+TURNS: Final = 32
+"""That average's least number of turns: what only passes by, as others that start, is no crowd."""
 
-APART_S: Final = 60.0
-"""So long a crowded core is left alone."""
+APART_S: Final = (1.0, 64.0)
+"""So long a crowded core is left alone: at first, and at most. It doubles as long as it is found
+crowded again."""
 
 _TIMES_BYTES: Final = 128
 _NS: Final = 1e-9
@@ -74,6 +75,7 @@ class Cores:
         self._since, self._then = now, kernel.times()
         self._gathered = self._then
         self._apart_until = now
+        self._apart_s = APART_S[0]
 
     @property
     def together(self) -> bool:
@@ -89,10 +91,11 @@ class Cores:
         share = (times.ran_s - self._then.ran_s) / lasted
         self._since, self._then = now, times
         if self.together:
-            crowded = self._is_crowded(times)
-            if crowded:
-                self._apart_until = now + APART_S
-            if crowded or share > BUSY_SHARE:
+            if self._is_crowded(times):
+                self._apart_until = now + self._apart_s
+                self._apart_s = min(2 * self._apart_s, APART_S[1])
+                self._move(self._all)
+            elif share > BUSY_SHARE:
                 self._move(self._all)
         elif share < IDLE_SHARE and now >= self._apart_until:
             self._gathered = times
@@ -105,7 +108,10 @@ class Cores:
             return False
         waited_s = times.waited_s - self._gathered.waited_s
         self._gathered = times
-        return waited_s > turns * CROWDED_S
+        if waited_s > turns * CROWDED_S:
+            return True
+        self._apart_s = APART_S[0]
+        return False
 
     def _move(self, cores: frozenset[int]) -> None:
         """Go there, unless somebody else has decided where this process runs: he knows better."""
