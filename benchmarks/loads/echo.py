@@ -24,7 +24,8 @@ _TIMEVAL = struct.Struct("@ll")
 def round_trips(
     host: str, count: int, interval_s: float, gate: str = "", delay_s: float = 0.0
 ) -> Generator[str, None, list[float]]:
-    """Milliseconds of each, from ``delay_s`` after the gate on.
+    """Milliseconds of each, from ``delay_s`` after the gate on, and for as long as so many take at
+    this interval: slow ones are fewer.
 
     One without an answer counts with the whole timeout.
     """
@@ -34,8 +35,11 @@ def round_trips(
         yield "ready"
         pass_gate(gate)
         time.sleep(delay_s)
+        ends = time.perf_counter() + count * interval_s
         for number, request in enumerate(requests):
             begun = time.perf_counter()
+            if begun >= ends:
+                break
             answered = pinger.answered(request, number, TIMEOUT_S)
             taken = time.perf_counter() - begun
             times.append((taken if answered else TIMEOUT_S) * 1e3)

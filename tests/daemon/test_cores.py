@@ -99,7 +99,7 @@ def test_a_moment_is_not_judged() -> None:
 def test_a_crowded_core_is_left_alone_for_a_while() -> None:
     machine = Machine()
     machine.spend(LITTLE)
-    first, most = APART_S
+    first, _ = APART_S
     assert machine.spend(LITTLE, waiting=2 * CROWDED_S) == ALL
     assert machine.spend(LITTLE, first * 0.7) == ALL
     assert machine.spend(LITTLE, first * 0.7) == FIRST
@@ -126,7 +126,7 @@ def test_it_is_left_alone_for_longer_each_time_and_forgiven_at_once() -> None:
 def test_one_long_wait_is_no_crowd() -> None:
     machine = Machine()
     machine.spend(LITTLE)
-    assert machine.spend(LITTLE, turns=1, waiting=TURNS * CROWDED_S) == FIRST
+    assert machine.spend(LITTLE, turns=1, waiting=TURNS * CROWDED_S / 2) == FIRST
     assert machine.spend(LITTLE, turns=TURNS) == FIRST
 
 

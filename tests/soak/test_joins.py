@@ -52,7 +52,8 @@ JOIN_LIMIT_S = 3.0
 
 HALF_KB = 256
 """By so much a process may grow in the second half of the run: of a thousand, nothing that stays of
-every tunnel may be larger than half a kilobyte, once it has filled the room that there was. (All that chapel has of one is 34 KB. ``test_forgetting`` sees each leftover, at the first tunnel.)
+every tunnel may be larger than half a kilobyte, once it has filled the room that there was. (All
+that chapel has of one is 34 KB. ``test_forgetting`` sees each leftover, at the first tunnel.)
 
 The C library gives the end of its heap back in pieces of 128 KB, so a process may have one more or
 one less of them at any time. In the first half a heap finds its size as well: eight tunnels may be
