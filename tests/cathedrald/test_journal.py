@@ -44,9 +44,8 @@ class Brain:
 
 @pytest.fixture
 def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Our loggers don't propagate once a process has set them up."""
-    logging.getLogger(logs.LOGGER).propagate = True
-    caplog.set_level(logging.INFO, "chancel")
+    """Of informing lines, too."""
+    caplog.set_level(logging.INFO, logs.LOGGER)
     return caplog
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -59,9 +58,8 @@ def test_it_is_empty_until_the_tunnels_are_up_and_gone_at_the_end(path: Path) ->
     "content", ["", "4194305", str(os.getpid())], ids=["empty", "nobody", "somebody"]
 )
 def test_without_a_lock_it_is_stale_whatever_stands_in_it(
-    path: Path, content: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("chancel"), "propagate", True)
     path.write_text(content)
     pidfile = PidFile.claim(path)
     pidfile.write()
