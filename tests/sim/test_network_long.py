@@ -48,7 +48,7 @@ def test_pools_side_by_side_have_the_same_events_as_one_after_the_other() -> Non
 
 @pytest.mark.parametrize(
     ("pools", "processors", "jobs"),
-    [(1, 2, 1), (2, 2, 2), (4, 2, 2), (5, 2, 5), (5, 1, 1), (5, 8, 5), (7, 2, 7), (9, 2, 2)],
+    [(1, 2, 1), (2, 2, 2), (4, 2, 2), (5, 2, 3), (5, 1, 1), (5, 8, 5), (7, 4, 7), (9, 4, 5)],
 )
 def test_processors_are_busy_to_the_end(pools: int, processors: int, jobs: int) -> None:
     assert even_jobs(pools, processors) == jobs

@@ -76,13 +76,11 @@ def run_pool(scenario: NetworkScenario, pool: int, progress: Progress | None = N
 def even_jobs(pools: int, processors: int) -> int:
     """How many processes keep this many processors busy until all pools are done.
 
-    Where the pools don't go into the processors, a process for each of them takes turns with the
-    others: five on two processors are done after two and a half times what one takes, and two at a
-    time after three. Each takes a few hundred MB, so there are no more than four for a processor.
+    Pools that don't go into the processors take turns with others in the first round, so that the
+    following ones are full: of five on two, three and then two take as long as two and a half. More
+    at a time would only be in each other's way, and take a few hundred MB each.
     """
-    if pools % processors == 0 or pools > 4 * processors:
-        return min(pools, processors)
-    return pools
+    return min(pools, processors + pools % processors)
 
 
 def interpreter() -> str:
