@@ -75,8 +75,6 @@ class Process:
         """What else the guardian says; control alone is told more than orders."""
         self.read_settings: Callable[[dict[str, Any]], Any] = TunnelSettings.from_json
         """What becomes of the settings in an order; those of a cathedral are no tunnel's."""
-        self.settle: Callable[[float], None] = _stay
-        """Takes it to the core where it belongs, whenever books are kept (``cores``)."""
         self.trace: Trace | None = None
         """What tells of everything this process does, while somebody wants to know."""
         self._turns: Turns | None = None
@@ -118,11 +116,7 @@ class Process:
         """Run the duty until the guardian says stop, or is gone (then ``LinkClosed``)."""
         self.loop.add(self.guardian, lambda: self._instruct(duty))
         self.guardian.send({"ready": os.getpid()})
-        self.loop.run(duty.wake_at, partial(self._wake, duty))
-
-    def _wake(self, duty: Duty, now: float) -> None:
-        duty.wake(now)
-        self.settle(now)
+        self.loop.run(duty.wake_at, duty.wake)
 
     def _instruct(self, duty: Duty) -> None:
         received = self.guardian.receive()
@@ -165,10 +159,6 @@ class Process:
         self.loop.turns = self._turns
         for writer in self.writers.values():
             writer.watch = None
-
-
-def _stay(_now: float) -> None:
-    """For who isn't on the way of packets."""
 
 
 def _puzzled(message: dict[str, Any], _fds: list[int]) -> None:

@@ -125,29 +125,16 @@ REPLACING_FILES = (
 """For a keeper whose tunnels have secrets from ambries, or a remembrance, and a liturgy that has
 one; by Landlock only in their directories."""
 
-_CARRYING = (
-    Call("pread64", (End.TIMES,)),
-    Call("sched_getaffinity", tests=(OF_ITSELF,)),
-    Call("sched_setaffinity", tests=(OF_ITSELF,)),
-)
-"""For who keeps to one core while there is little to do."""
-
 DUTIES: dict[str, tuple[Call, ...]] = {
-    "bless": _CARRYING,
-    "confess": _CARRYING,
+    "bless": (),
+    "confess": (),
     "heaven-rx": (
-        *_CARRYING,
         Call("readv", (End.ARRIVED,)),
         Call("recvmsg", (End.ARRIVED,)),  # a packet socket for TAP: VLAN tags come apart
     ),
-    "heaven-tx": (*_CARRYING, Call("writev", (End.ARRIVED,))),
-    "purgatory-rx": (
-        *_CARRYING,
-        Call("getsockopt", (End.ARRIVED,)),
-        Call("recvmsg", (End.ARRIVED,)),
-    ),
+    "heaven-tx": (Call("writev", (End.ARRIVED,)),),
+    "purgatory-rx": (Call("getsockopt", (End.ARRIVED,)), Call("recvmsg", (End.ARRIVED,))),
     "purgatory-tx": (
-        *_CARRYING,
         Call("getsockopt", (End.ARRIVED,)),
         Call("sendmmsg", (End.ARRIVED,)),
         Call("sendmsg", (End.ARRIVED,)),
