@@ -28,6 +28,10 @@ pub enum Outcome {
 /// The descriptors that are ready, as epoll tells, and how often the process woke up.
 pub type Woken = (Vec<(RawFd, u32)>, u64);
 
+/// When the owner of a turn is to write his books, monotonic seconds, and how many seconds after
+/// the first packet that it carried at least.
+pub type Books = (f64, f64);
+
 /// Monotonic seconds, as `time.monotonic()`.
 pub fn monotonic() -> f64 {
     let mut time = libc::timespec {
@@ -41,13 +45,13 @@ pub fn monotonic() -> f64 {
 
 /// Wait on `epoll`, and let `carry` serve the one source that is ready, as long as it can.
 ///
-/// Returns at `deadline`; once something was carried at `due`, when its owner is to write his
-/// books; and with what is ready, if that is several sources, or one for Python.
+/// Returns at `deadline`; once something was carried, when its owner is to write his books; and with
+/// what is ready, if that is several sources, or one for Python.
 pub fn run(
     py: Python<'_>,
     epoll: RawFd,
     deadline: f64,
-    due: f64,
+    (due, rest): Books,
     mut carry: impl FnMut(RawFd, f64) -> PyResult<Outcome>,
 ) -> PyResult<Woken> {
     let mut deadline = deadline;
@@ -76,7 +80,7 @@ pub fn run(
             Outcome::Python
         };
         match outcome {
-            Outcome::Carried => deadline = deadline.min(due),
+            Outcome::Carried => deadline = deadline.min(due.max(now + rest)),
             Outcome::Settle => return Ok((Vec::new(), wakeups)),
             Outcome::Nothing => {}
             Outcome::Python => return Ok((vec![(fd as RawFd, what)], wakeups)),

@@ -16,7 +16,7 @@ use crate::header::{Header, Layout, NEXT_INNER, TAIL_BYTES};
 use crate::lane::{LaneReader, LaneWriter};
 use crate::memory::Memory;
 use crate::runs::{Run, Source};
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 use crate::window::ReplayWindow;
 
 /// One tunnel whose peer uses a key, and what was carried for it since Python asked.
@@ -126,8 +126,8 @@ impl OpenTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, now| {
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, now| {
             if fd == self.source {
                 self.carry(py, now)
             } else {

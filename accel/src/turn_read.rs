@@ -8,7 +8,7 @@ use crate::device_filling::Filling;
 use crate::device_read::DeviceReader;
 use crate::lane::LaneWriter;
 use crate::runs::Run;
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 
 /// The device of one tunnel, and whether it was read since Python asked.
 struct Tunnel {
@@ -54,8 +54,8 @@ impl ReadTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, _now| self.carry(py, fd))
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, _now| self.carry(py, fd))
     }
 
     /// The tunnels that were read since this was asked last.

@@ -11,7 +11,7 @@ use crate::lane::LaneWriter;
 use crate::net_offers::has_offer;
 use crate::net_receive::{Came, Receiving};
 use crate::runs::Run;
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 
 /// The socket of one tunnel, and what came since Python asked.
 struct Tunnel {
@@ -75,8 +75,8 @@ impl ReceiveTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, _now| self.carry(py, fd))
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, _now| self.carry(py, fd))
     }
 
     /// What came since this was asked last: tunnels; how many datagrams and bytes, with how many

@@ -14,7 +14,7 @@ use crate::net_address::{Packed, SocketAddress};
 use crate::net_receive::{MAX_DATAGRAM_BYTES, PENDING, READ_BYTES, Train, receive};
 use crate::net_send::{Sent, Socket, send_all};
 use crate::runs::{Run, Source};
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 
 /// By which traffic finds its way: SPI, and flocks, as its header has them.
 type Key = [u8; 20];
@@ -99,8 +99,8 @@ impl RelayTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, _now| self.carry(py, fd))
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, _now| self.carry(py, fd))
     }
 
     /// What was relayed since this was asked last: receiving calls, also for what is left to Python,

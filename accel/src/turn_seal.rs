@@ -10,7 +10,7 @@ use crate::header::{Header, Layout, NEXT_INNER, TAIL_BYTES};
 use crate::lane::{LaneReader, LaneWriter};
 use crate::runs::Run;
 use crate::seal::Sealing;
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 
 const FIRST_PACKET_NUMBER: u64 = 1;
 /// What sealing adds at most, in the largest of layouts, and the packet that a run may hold.
@@ -147,8 +147,8 @@ impl SealTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, now| {
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, now| {
             if fd == self.source {
                 self.carry(py, now)
             } else {

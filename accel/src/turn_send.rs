@@ -11,7 +11,7 @@ use crate::lane::LaneReader;
 use crate::net_address::{Packed, SocketAddress};
 use crate::net_send::{Sent, Socket, send_all};
 use crate::runs::Run;
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 
 /// Where the packets of one tunnel go, and what became of those that went since Python asked.
 struct Tunnel {
@@ -68,8 +68,8 @@ impl SendTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, _now| {
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, _now| {
             if fd == self.source {
                 self.carry(py)
             } else {

@@ -9,7 +9,7 @@ use crate::header::NEXT_INNER;
 use crate::lane::LaneReader;
 use crate::memory::Memory;
 use crate::runs::Run;
-use crate::turn::{Outcome, Woken, run};
+use crate::turn::{Books, Outcome, Woken, run};
 
 /// The device of one tunnel, and whether it was written to since Python asked.
 struct Tunnel {
@@ -54,8 +54,8 @@ impl WriteTurns {
     }
 
     /// Wait on `epoll` until there is something for Python to do: see `turn::run`.
-    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, due: f64) -> PyResult<Woken> {
-        run(py, epoll, deadline, due, |fd, _now| {
+    fn run(&mut self, py: Python<'_>, epoll: i32, deadline: f64, books: Books) -> PyResult<Woken> {
+        run(py, epoll, deadline, books, |fd, _now| {
             if fd == self.source {
                 self.carry(py)
             } else {

@@ -63,7 +63,7 @@ def _write(name: str, record: bytes) -> None:
 def _default(name: str) -> bytes:
     """The body of an entry that says nothing."""
     memory = make_board(name)
-    BoardWriter(memory).write(0, _BOARDS[name].record(), {})
+    BoardWriter(memory).write(0, _BOARDS[name].record())
     size, _checksum = _HEAD.unpack(os.pread(memory, _HEAD.size, 0))
     body = os.pread(memory, size, HEADS_BYTES)
     os.close(memory)

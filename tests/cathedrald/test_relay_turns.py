@@ -64,7 +64,7 @@ class Turning(Scene):
             return
         while self._epoll.poll(0):
             given = self.relay.given
-            ready, _ = self.relay.turn(self._epoll.fileno(), time.monotonic() + SOON_S, 0.0)
+            ready, _ = self.relay.turn(self._epoll.fileno(), time.monotonic() + SOON_S, (0.0, 0.0))
             self.left += self.relay.given != given
             for fd, _ in ready:
                 assert fd == self.main.socket.fileno()

@@ -21,7 +21,7 @@ from chancel.cathedrald.settings import BundleState, SettingsFile
 from chancel.cathedrald.status import CathedralBook
 from chancel.cli import cathedral_view, why_view
 from chancel.cli.status_view import render
-from chancel.daemon.board import BoardReader, BoardWriter
+from chancel.daemon.board import BoardReader, BoardWriter, packed_drops
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.link import MessageLink, make_link
 from chancel.daemon.topology import Wiring
@@ -66,9 +66,10 @@ def answer(parish: Parish) -> dict[str, Any]:
     settings = CathedralSettings.of(parish.config("tfc on"), gso=True, gro=True)
     book.add(0, CathedralSettings.from_json(json.loads(json.dumps(settings.to_json()))), ABOUT)
     book.news = checked(json.loads(json.dumps(news(file, WALL - 60))))
-    writer.write(0, CathedralRecord(traffic_out=19_000, traffic_octets=26_600_000), {})
+    writer.write(0, CathedralRecord(traffic_out=19_000, traffic_octets=26_600_000))
     assert book.ready_at(100.0) == 100.5
-    writer.write(0, RECORD, {Drop.SPI_UNKNOWN: 12, Drop.BANDWIDTH: 900}, 99, {Drop.BANDWIDTH: 90.0})
+    dropped = packed_drops({Drop.SPI_UNKNOWN: 12, Drop.BANDWIDTH: 900}, {Drop.BANDWIDTH: 90.0})
+    writer.write(0, RECORD, dropped, 99)
     found = book.status(101.0, own_wakeups=5)
     wirings.close(wiring)
     return dict(json.loads(json.dumps(found)))

@@ -24,6 +24,7 @@ from chancel.daemon.board import (
     BoardReader,
     BoardWriter,
     make_board,
+    packed_drops,
 )
 from chancel.daemon.config_types import Mode
 from chancel.daemon.records import (
@@ -58,7 +59,7 @@ def test_every_record_packs_and_fits_an_entry_with_all_counters(record: type[Rec
     assert record.size() + 8 + 16 * len(Drop) <= ENTRY_BYTES
     for tunnel in (0, 7, MAX_TUNNELS - 1):
         assert reader.read(tunnel) is None
-        writer.write(tunnel, written, ALL_DROPS, 2**63 + tunnel, {Drop.NO_KEY: 7.5})
+        writer.write(tunnel, written, packed_drops(ALL_DROPS, {Drop.NO_KEY: 7.5}), 2**63 + tunnel)
         assert reader.read(tunnel) == (written, ALL_DROPS, 2**63 + tunnel, {Drop.NO_KEY: 7.5})
     assert reader.read(6) is None
     assert reader.read(8) is None
@@ -76,13 +77,13 @@ def filled(record: type[Record]) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("reason", "counters"), [(None, {}), (Drop.BAD_TAG, {Drop.BAD_TAG: 3, Drop.NO_KEY: 0})]
+    ("reason", "dropped"), [(None, {}), (Drop.BAD_TAG, {Drop.BAD_TAG: 3, Drop.NO_KEY: 0})]
 )
 def test_reasons_that_never_happened_are_left_out(
-    reason: Drop | None, counters: dict[Drop, int]
+    reason: Drop | None, dropped: dict[Drop, int]
 ) -> None:
     memory = make_board("test")
-    BoardWriter(memory).write(0, PurgatoryRecord(), counters)
+    BoardWriter(memory).write(0, PurgatoryRecord(), packed_drops(dropped, {}))
     entry = BoardReader(memory, PurgatoryRecord).read(0)
     assert entry is not None
     assert entry.drops == ({reason: 3} if reason else {})
@@ -149,7 +150,7 @@ def test_torn_writes_are_never_believed() -> None:
             for _ in range(100):
                 number += 1
                 record = torn_record(number)
-                writer.write(3, record, dict.fromkeys(Drop, number))
+                writer.write(3, record, packed_drops(dict.fromkeys(Drop, number), {}))
         os._exit(0)
     reader = BoardReader(memory, HeavenTxRecord)
     seen = set()
@@ -186,7 +187,11 @@ def test_a_copy_with_any_part_of_another_version_is_read_again(at: int, which: i
     writer, reader = BoardWriter(memory), BoardReader(memory, PurgatoryRecord)
     versions = []
     for number in (1, 2):
-        writer.write(0, PurgatoryRecord(number, number, number), dict.fromkeys(Drop, number))
+        writer.write(
+            0,
+            PurgatoryRecord(number, number, number),
+            packed_drops(dict.fromkeys(Drop, number), {}),
+        )
         versions.append(bytes(reader._map[: HEADS_BYTES + ENTRY_BYTES]))
     os.close(memory)
     old, new = versions
@@ -241,13 +246,13 @@ def test_a_reader_hears_of_each_tunnel_that_was_written_or_withdrawn_once() -> N
     writer, reader = BoardWriter(memory), BoardReader(memory, BlessRecord)
     written = filled(BlessRecord)
     assert reader.changed() == []
-    writer.write(200, written, {})
-    writer.write(3, written, {})
+    writer.write(200, written)
+    writer.write(3, written)
     assert reader.changed() == [3, 200]
     assert reader.changed() == []
-    writer.write(3, written, {}, wakeups=1)
+    writer.write(3, written, wakeups=1)
     assert reader.changed() == [3]
-    writer.write(3, written, {}, wakeups=1)
+    writer.write(3, written, wakeups=1)
     assert reader.changed() == []  # it says the same
     writer.clear(200)
     assert reader.changed() == [200]

@@ -137,7 +137,7 @@ def test_heaven_rx_sends_what_the_keeper_wants_to_be_tried(benches: list[Bench])
     benches.append(bench)
     duty = heaven_rx.make(bench.process)
     device, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    bench.boards["bless"].write(TUNNEL, BlessRecord(spi=7, keys=1), {})
+    bench.boards["bless"].write(TUNNEL, BlessRecord(spi=7, keys=1))
     duty.add(TUNNEL, settings(), [device.detach()])
 
     def graces() -> list[tuple[bool, object]]:
@@ -154,12 +154,12 @@ def test_heaven_rx_sends_what_the_keeper_wants_to_be_tried(benches: list[Bench])
         return found
 
     graces()
-    bench.boards["keeper"].write(TUNNEL, KeeperRecord(heartbeats=1, probes=1, probe_size=700), {})
+    bench.boards["keeper"].write(TUNNEL, KeeperRecord(heartbeats=1, probes=1, probe_size=700))
     duty._look()
     assert graces() == [(True, Heartbeat()), (True, MtuProbe(700))]
     duty._look()
     assert graces() == []
-    bench.boards["keeper"].write(TUNNEL, KeeperRecord(heartbeats=2, probes=1, probe_size=700), {})
+    bench.boards["keeper"].write(TUNNEL, KeeperRecord(heartbeats=2, probes=1, probe_size=700))
     duty._look()
     assert graces() == [(True, Heartbeat())]
     # The peer's own probe is answered both ways, if it spoke there: the relay may be dead.
@@ -171,13 +171,13 @@ def test_heaven_rx_sends_what_the_keeper_wants_to_be_tried(benches: list[Bench])
         candidate=pack_address(Address("192.0.2.2", 2)),
         candidate_spoke=1,
     )
-    bench.boards["keeper"].write(TUNNEL, trying, {})
-    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=1, probe_size=650), {})
+    bench.boards["keeper"].write(TUNNEL, trying)
+    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=1, probe_size=650))
     duty._look()
     assert graces() == [(True, MtuAck(650)), (False, MtuAck(650))]
     unheard = dataclasses.replace(trying, candidate_spoke=0)
-    bench.boards["keeper"].write(TUNNEL, unheard, {})
-    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=2, probe_size=650), {})
+    bench.boards["keeper"].write(TUNNEL, unheard)
+    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(probes=2, probe_size=650))
     duty._look()
     assert graces() == [(False, MtuAck(650))]
     other.close()
@@ -225,12 +225,12 @@ def test_heaven_rx_goes_by_what_says_something_of_the_mtu(
     device, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     duty.add(TUNNEL, dataclasses.replace(settings(), mtu_discovery=discovery), [device.detach()])
     graces = duty._tunnels[TUNNEL].graces
-    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(acks=1, ack_size=700), {})
+    bench.boards["heaven-tx"].write(TUNNEL, HeavenTxRecord(acks=1, ack_size=700))
     duty._look()
     assert graces.mtu == MTU
     assert not graces.drops
     record = HeavenTxRecord(acks=2, ack_size=700, mtu_acks=1, mtu_ack_size=1254)
-    bench.boards["heaven-tx"].write(TUNNEL, record, {})
+    bench.boards["heaven-tx"].write(TUNNEL, record)
     duty._look()
     assert graces.mtu == (1254 if discovery else MTU)
     assert graces.drops == ({} if discovery else {Drop.GRACE_SIZE: 1})
@@ -284,12 +284,12 @@ def test_purgatory_tx_knows_where_each_goes(benches: list[Bench]) -> None:
     assert send("purgatory", b"", TO_CANDIDATE) == [[], [], []]
     assert duty._tunnels[TUNNEL].sender.drops == {Drop.NO_PEER: 2}
     record = KeeperRecord(target=pack_address(peer), candidate=pack_address(candidate))
-    bench.boards["keeper"].write(TUNNEL, record, {})
+    bench.boards["keeper"].write(TUNNEL, record)
     duty._look()
     named = pack_address(cathedral)
     assert send("purgatory", b"", TO_CANDIDATE, named) == [[b"\0", b"\2"], [b"\1"], []]
     assert send("offer", b"", named) == [[b"\0"], [], [b"\1"]]
-    bench.boards["keeper"].write(TUNNEL, KeeperRecord(target=pack_address(peer)), {})
+    bench.boards["keeper"].write(TUNNEL, KeeperRecord(target=pack_address(peer)))
     duty._look()
     assert send("purgatory", TO_CANDIDATE) == [[], [], []]
     there.close()
@@ -316,7 +316,7 @@ def test_purgatory_tx_puts_the_mask_of_a_new_ambry_on_offers_first(benches: list
         duty._take_masks()
 
     def look(record: KeeperRecord) -> None:
-        bench.boards["keeper"].write(TUNNEL, record, {})
+        bench.boards["keeper"].write(TUNNEL, record)
         duty._look()
 
     def worn(lane: str) -> list[str]:

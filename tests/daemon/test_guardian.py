@@ -56,7 +56,7 @@ class Prober(Idle):
     def add(self, tunnel: int, settings: TunnelSettings, fds: list[int]) -> None:
         super().add(tunnel, settings, fds)
         assert self.process.board is not None
-        self.process.board.write(tunnel, HeavenRxRecord(mtu=int(settings.spi_prefix)), {})
+        self.process.board.write(tunnel, HeavenRxRecord(mtu=int(settings.spi_prefix)))
         self.process.ring()
 
 

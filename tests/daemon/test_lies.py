@@ -85,7 +85,7 @@ def on_board(entry: bytes) -> Lie:
 def entry_of(record: Record) -> bytes:
     """What the owner of a board writes to lie well: the checksum fits."""
     memory = make_board("lie")
-    BoardWriter(memory).write(0, record, {})
+    BoardWriter(memory).write(0, record)
     size, _ = struct.unpack("=II", os.pread(memory, 8, 0))
     body = record.pack() + os.pread(memory, size - record.size(), HEADS_BYTES + record.size())
     os.close(memory)
@@ -255,7 +255,7 @@ def test_drops_at_impossible_times_are_a_lie() -> None:
     memory = make_board("test")
     writer = BoardWriter(memory)
     reader = BoardReader(memory, ConfessRecord)
-    writer.write(0, ConfessRecord(), {})
+    writer.write(0, ConfessRecord())
     (size,) = struct.unpack_from("=I", writer._map)
     entry = writer._map[HEADS_BYTES : HEADS_BYTES + size]
     struct.pack_into("=d", entry, size - 8, float("nan"))

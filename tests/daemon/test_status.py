@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chancel.daemon import topology
-from chancel.daemon.board import BoardReader, BoardWriter, make_board
+from chancel.daemon.board import BoardReader, BoardWriter, make_board, packed_drops
 from chancel.daemon.config_types import Mode
 from chancel.daemon.metrics import exposition
 from chancel.daemon.offloads import ALL, TSO, Offload, states
@@ -100,30 +100,29 @@ def test_before_anything_was_written(boards: Boards) -> None:
 
 def test_offloads_that_processes_gave_up(boards: Boards) -> None:
     assert boards.tunnel(100.0)["offloads"] == states(ALL & ~TSO, ALL & ~TSO)
-    boards.writers["purgatory-tx"].write(TUNNEL, PurgatoryRecord(broken=Offload.GSO), {})
+    boards.writers["purgatory-tx"].write(TUNNEL, PurgatoryRecord(broken=Offload.GSO))
     beyond = Offload.COALESCE_TCP6 | 1 << 31
-    boards.writers["heaven-tx"].write(TUNNEL, HeavenTxRecord(broken=beyond), {})
+    boards.writers["heaven-tx"].write(TUNNEL, HeavenTxRecord(broken=beyond))
     found = boards.tunnel(100.0)["offloads"]
     assert [name for name, state in found.items() if state == "broken"] == ["gso", "coalesce_tcp6"]
     assert [name for name, state in found.items() if state == "off"] == ["tso4", "tso6"]
 
 
 def test_keys_peer_and_drops(boards: Boards) -> None:
-    boards.writers["bless"].write(TUNNEL, BlessRecord(0xABC, 1, 7, 700, 90.0, 99.0), {})
+    boards.writers["bless"].write(TUNNEL, BlessRecord(0xABC, 1, 7, 700, 90.0, 99.0))
     peer = pack_address(Address("198.51.100.1", 4000))
     confess = ConfessRecord(0xDEF, 8, 800, 91.0, 98.0, 98.0, peer)
-    boards.writers["confess"].write(
-        TUNNEL, confess, {Drop.BAD_TAG: 2, Drop.DUPLICATE: 1}, 0, {Drop.BAD_TAG: 96.0}
-    )
+    dropped = packed_drops({Drop.BAD_TAG: 2, Drop.DUPLICATE: 1}, {Drop.BAD_TAG: 96.0})
+    boards.writers["confess"].write(TUNNEL, confess, dropped)
     boards.writers["heaven-tx"].write(
-        TUNNEL, HeavenTxRecord(heartbeat_at=97.0), {Drop.INNER_ADDRESS: 3}
+        TUNNEL, HeavenTxRecord(heartbeat_at=97.0), packed_drops({Drop.INNER_ADDRESS: 3}, {})
     )
     chapel = KeeperRecord(
         state=EXCHANGE_STATES.index("paused"),
         reason=EXCHANGE_REASONS.index("no keys"),
         skew_s=-43.0,
     )
-    boards.writers["keeper"].write(TUNNEL, chapel, {Drop.OFFER_TIME: 4})
+    boards.writers["keeper"].write(TUNNEL, chapel, packed_drops({Drop.OFFER_TIME: 4}, {}))
     seen = boards.tunnel(100.0)
     assert seen["tx"] == {
         "spi": "00000abc",
@@ -149,9 +148,11 @@ def test_keys_peer_and_drops(boards: Boards) -> None:
 def test_where_the_path_is_and_what_went_wrong_on_it(boards: Boards) -> None:
     peer = pack_address(Address("198.51.100.1", 4000))
     confess = ConfessRecord(0xDEF, 8, 800, 91.0, 98.0, 98.0, peer, 95.0)
-    boards.writers["confess"].write(TUNNEL, confess, {})
+    boards.writers["confess"].write(TUNNEL, confess)
     boards.writers["purgatory-tx"].write(
-        TUNNEL, PurgatoryRecord(5, 500, 2, errno.ENETUNREACH), {Drop.SEND_FAILED: 1}
+        TUNNEL,
+        PurgatoryRecord(5, 500, 2, errno.ENETUNREACH),
+        packed_drops({Drop.SEND_FAILED: 1}, {}),
     )
     boards.writers["heaven-tx"].write(
         TUNNEL,
@@ -159,10 +160,9 @@ def test_where_the_path_is_and_what_went_wrong_on_it(boards: Boards) -> None:
             refused_source=ip_address("::ffff:172.16.0.9").packed,
             refused_target=ip_address("2001:db8::1").packed,
         ),
-        {},
     )
-    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(mtu_lost_at=70.0), {})
-    boards.writers["keeper"].write(TUNNEL, KeeperRecord(trying_since=60.0, offers=24), {})
+    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(mtu_lost_at=70.0))
+    boards.writers["keeper"].write(TUNNEL, KeeperRecord(trying_since=60.0, offers=24))
     seen = boards.tunnel(100.0)
     assert (seen["path_since_s"], seen["path_proved_s"], seen["mtu_lost_s"]) == (5.0, 2.0, 30.0)
     assert seen["send_error"] == "ENETUNREACH"
@@ -194,7 +194,7 @@ RELAYED = KeeperRecord(
 
 def told_of_cathedral(keeper: KeeperRecord) -> dict[str, Any]:
     boards = Boards(WITH_CATHEDRAL)
-    boards.writers["keeper"].write(TUNNEL, keeper, {})
+    boards.writers["keeper"].write(TUNNEL, keeper)
     return boards.tunnel(100.0)
 
 
@@ -240,7 +240,7 @@ def test_a_direct_path_and_a_fixed_one() -> None:
     direct = dataclasses.replace(RELAYED, target=pack_address(PEER), direct=1)
     assert told_of_cathedral(direct)["path"] == "direct"
     boards = Boards(dataclasses.replace(WITH_CATHEDRAL, peer=PEER))
-    boards.writers["keeper"].write(TUNNEL, direct, {})
+    boards.writers["keeper"].write(TUNNEL, direct)
     assert boards.tunnel(100.0)["path"] == "configured"
 
 
@@ -248,8 +248,8 @@ def test_the_keepers_target_counts_whoever_was_heard() -> None:
     """Also in the 88 bytes."""
     boards = Boards(WITH_CATHEDRAL)
     stranger = pack_address(Address("203.0.113.9", 9))
-    boards.writers["confess"].write(TUNNEL, ConfessRecord(peer=stranger, peer_at=99.0), {})
-    boards.writers["keeper"].write(TUNNEL, RELAYED, {})
+    boards.writers["confess"].write(TUNNEL, ConfessRecord(peer=stranger, peer_at=99.0))
+    boards.writers["keeper"].write(TUNNEL, RELAYED)
     assert boards.tunnel(100.0)["peer"] == str(CATHEDRAL)
     assert boards.book.datagram(TUNNEL)[-8:-4] == bytes((198, 51, 100, 1))
 
@@ -277,20 +277,20 @@ def test_wake_ups_per_hour(boards: Boards) -> None:
         told: dict[str, dict[str, int]] = boards.book.status(now, own)["group"]["wakeups"]
         return told
 
-    boards.writers["keeper"].write(TUNNEL, KeeperRecord(), {}, wakeups=100)
+    boards.writers["keeper"].write(TUNNEL, KeeperRecord(), wakeups=100)
     first = wakeups(1800.0, 10)
     assert first["chapel"] == {"count": 100, "per_hour": 200}
     assert first["control"] == {"count": 10, "per_hour": 20}
-    boards.writers["keeper"].write(TUNNEL, KeeperRecord(), {}, wakeups=130)
+    boards.writers["keeper"].write(TUNNEL, KeeperRecord(), wakeups=130)
     assert wakeups(1830.0, 10)["chapel"] == {"count": 130, "per_hour": 256}
     assert wakeups(1920.0, 12)["chapel"]["per_hour"] == round(130 * 3600 / 1920)
     assert wakeups(1800.0 + 3600.0, 12)["chapel"] == {"count": 130, "per_hour": 30}
 
 
 def test_rates_need_half_a_second(boards: Boards) -> None:
-    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(packets=10, octets=1000), {})
+    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(packets=10, octets=1000))
     assert boards.book.ready_at(100.0) == 100.5
-    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(packets=20, octets=3000), {})
+    boards.writers["heaven-rx"].write(TUNNEL, HeavenRxRecord(packets=20, octets=3000))
     assert boards.book.ready_at(100.5) == 100.5
     rates = boards.tunnel(100.5)["rates"]
     assert rates == {"tx_pps": 20.0, "tx_bps": 32000.0, "rx_pps": 0.0, "rx_bps": 0.0}
@@ -299,9 +299,9 @@ def test_rates_need_half_a_second(boards: Boards) -> None:
 
 def test_the_reference_layout(boards: Boards) -> None:
     bless = BlessRecord(0x3C6DF77C, 1, 0x1A, 0xCA8, float(0x7A1), float(0x7C1))
-    boards.writers["bless"].write(TUNNEL, bless, {})
+    boards.writers["bless"].write(TUNNEL, bless)
     confess = ConfessRecord(0x3A21A105, 0x16, 0xA8, float(0x7A1), float(0x7C1))
-    boards.writers["confess"].write(TUNNEL, confess, {})
+    boards.writers["confess"].write(TUNNEL, confess)
     fields = (0x3C6DF77C, 0x7A1, 0x1A, 0x7C1, 0xCA8, 0x3A21A105, 0x7A1, 0x16, 0x7C1, 0xA8)
     expected = struct.pack("@IQQQQIQQQQ", *fields) + bytes.fromhex("c0000207091d")
     assert boards.book.datagram(TUNNEL) == expected + struct.pack("@H", 1422)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -314,12 +315,31 @@ def test_a_turn_ends_when_its_owner_is_to_write_his_books_and_not_before(blessin
     turns, epoll = blessing.duty._turns, blessing.bench.process.loop._epoll.fileno()
     put_parts(blessing.bench.writer("bless"), [Part([bytes(30)])])
     now = time.monotonic()
-    ready, wakeups = turns.run(epoll, now + 60, now + 0.05)
+    ready, wakeups = turns.run(epoll, now + 60, (now + 0.05, 0.0))
     assert (ready, wakeups) == ([], 2)
     assert time.monotonic() >= now + 0.05
     ((tunnel, octets),) = turns.carried()
     assert (tunnel, octets) == (0, 30 + 48)
     assert turns.carried() == []
+
+
+def test_books_rest_for_a_while_after_a_packet_that_comes_after_a_pause(blessing: Stand) -> None:
+    """They were due long ago; what comes meanwhile doesn't put them off."""
+    turns, epoll = blessing.duty._turns, blessing.bench.process.loop._epoll.fileno()
+    writer = blessing.bench.writer("bless")
+    put_parts(writer, [Part([bytes(30)])])
+    now = time.monotonic()
+    later = os.fork()  # no thread: compiled turns keep the interpreter's lock while they wait
+    if later == 0:
+        time.sleep(0.1)
+        put_parts(writer, [Part([bytes(30)])])
+        os._exit(0)
+    ready, wakeups = turns.run(epoll, now + 60, (now - 60, 0.2))
+    lasted = time.monotonic() - now
+    os.waitpid(later, 0)
+    assert (ready, wakeups) == ([], 3)
+    assert 0.2 <= lasted < 0.3
+    assert turns.carried() == [(0, 2 * (30 + 48))]
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ class CathedralDuty:
     def _turn(self, nave: Nave, epoll: int, deadline: float) -> Woken:
         """Wait and relay without Python (``loop.Turns``)."""
         given, calls = nave.relay.given, nave.relay.calls
-        woken = nave.relay.turn(epoll, deadline, self._publisher.due)
+        woken = nave.relay.turn(epoll, deadline, self._publisher.books)
         if nave.relay.calls != calls:
             self._settle(nave, given)
         return woken

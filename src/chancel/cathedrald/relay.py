@@ -32,7 +32,7 @@ from chancel.daemon.hot.receive import READ_BYTES, Source, receive
 from chancel.daemon.hot.send import UDP_SEGMENT, UdpSender
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.linux import untouched_memory
-from chancel.daemon.loop import Woken
+from chancel.daemon.loop import Books, Woken
 from chancel.daemon.run import MAX_RUN_PACKETS, Run, pack_address, unpack_address
 from chancel.protocol.cathedral.cathedral import Cathedral, Route
 from chancel.wire.datagram import CURRENT, MAX_DATAGRAM_BYTES
@@ -131,14 +131,15 @@ class Relay:
         self._sockets = [each.fileno() for each in sockets]
         return self._turns is not None
 
-    def turn(self, epoll: int, deadline: float, due: float) -> Woken:
+    def turn(self, epoll: int, deadline: float, books: Books) -> Woken:
         """Wait, and relay without Python (``loop.Turns``), then keep the books of it, and deal with
-        what was no traffic. Once something was relayed, not longer than until ``due``."""
+        what was no traffic. Once something was relayed, not longer than until its owner
+        is to write his books."""
         lent = self._brain.relayed.changes, self.sender.gso
         if lent != self._lent:
             self._turns.serve(self._sockets, *self.sender.fixed, self.sender.gso)
             self._lent = lent
-        woken: Woken = self._turns.run(epoll, deadline, due)
+        woken: Woken = self._turns.run(epoll, deadline, books)
         calls, datagrams, octets, sent = self._turns.carried()
         if calls:
             self.calls += calls

@@ -17,7 +17,6 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from chancel.daemon import linux
@@ -36,9 +35,11 @@ BOARD_BYTES = HEADS_BYTES + MAX_TUNNELS * ENTRY_BYTES
 
 _HEAD = struct.Struct("=II")
 _DROPS = tuple(Drop)
-_COUNTERS = struct.Struct(f"=Q{len(_DROPS)}Q{len(_DROPS)}d")
-"""Wake-ups; for each reason how often, and when last: behind the record."""
-_NEVER: Mapping[Drop, float] = MappingProxyType({})
+_WAKEUPS = struct.Struct("=Q")
+"""Behind the record."""
+_COUNTERS = struct.Struct(f"={len(_DROPS)}Q{len(_DROPS)}d")
+"""For each reason how often, and when last: the end of an entry."""
+NO_DROPS = bytes(_COUNTERS.size)
 _READ_TRIES = 1000
 _READ_PAUSE_S = 0.001
 _AT_ONCE = 16
@@ -72,6 +73,28 @@ def make_board(name: str) -> int:
     return memory
 
 
+def packed_drops(drops: Mapping[Drop, int], dropped_at: Mapping[Drop, float]) -> bytes:
+    """How often packets were dropped, and when last in monotonic seconds, as an entry has it."""
+    return _COUNTERS.pack(
+        *[drops.get(reason, 0) for reason in _DROPS],
+        *[dropped_at.get(reason, 0.0) for reason in _DROPS],
+    )
+
+
+def _counted(packed: bytes) -> tuple[dict[Drop, int], dict[Drop, float]]:
+    """Inverse of :func:`packed_drops`. Raises :class:`NeighbourLied` for what can't be true."""
+    if packed == NO_DROPS:
+        return {}, {}
+    values = _COUNTERS.unpack(packed)
+    counts, times = values[: len(_DROPS)], values[len(_DROPS) :]
+    if not all(map(possible_time, times)):
+        raise NeighbourLied("a board tells of drops at impossible times")
+    return (
+        {reason: count for reason, count in zip(_DROPS, counts, strict=True) if count},
+        {reason: at for reason, at in zip(_DROPS, times, strict=True) if at},
+    )
+
+
 class BoardWriter:
     """The owner's side. Made once, in the owner: from then on nobody else can map it writable."""
 
@@ -79,20 +102,9 @@ class BoardWriter:
         self._map = linux.map_memory(memory, BOARD_BYTES, writable=True)
         seal(memory, SEAL_FUTURE_WRITE)
 
-    def write(
-        self,
-        tunnel: int,
-        record: Record,
-        drops: Mapping[Drop, int],
-        wakeups: int = 0,
-        dropped_at: Mapping[Drop, float] = _NEVER,
-    ) -> None:
-        """Publish a tunnel's entry."""
-        body = record.pack() + _COUNTERS.pack(
-            wakeups,
-            *[drops.get(reason, 0) for reason in _DROPS],
-            *[dropped_at.get(reason, 0.0) for reason in _DROPS],
-        )
+    def write(self, tunnel: int, record: Record, drops: bytes = NO_DROPS, wakeups: int = 0) -> None:
+        """Publish a tunnel's entry; ``drops`` are its :func:`packed_drops`."""
+        body = record.pack() + _WAKEUPS.pack(wakeups) + drops
         at = _entry_at(tunnel)
         self._map[at : at + len(body)] = body
         head = tunnel * HEAD_BYTES
@@ -113,7 +125,7 @@ class BoardReader(Generic[R]):
         self._heads = self._map[:HEADS_BYTES]
         self._seen = bytes(HEADS_BYTES)
         self._record = record
-        self._size = record.size() + _COUNTERS.size
+        self._size = record.size() + _WAKEUPS.size + _COUNTERS.size
 
     def changed(self) -> list[int]:
         """The tunnels whose entries were written or withdrawn since this was asked last.
@@ -140,15 +152,9 @@ class BoardReader(Generic[R]):
                 return None
             body = bytes(self._map[at : at + self._size])
             if size == self._size and zlib.crc32(body) == checksum:
-                wakeups, *values = _COUNTERS.unpack_from(body, self._record.size())
-                counts, times = values[: len(_DROPS)], values[len(_DROPS) :]
-                if not all(map(possible_time, times)):
-                    raise NeighbourLied("a board tells of drops at impossible times")
-                return Entry(
-                    self._record.unpack(body[: self._record.size()]),
-                    {reason: count for reason, count in zip(_DROPS, counts, strict=True) if count},
-                    wakeups,
-                    {reason: at for reason, at in zip(_DROPS, times, strict=True) if at},
-                )
+                own = self._record.size()
+                (wakeups,) = _WAKEUPS.unpack_from(body, own)
+                drops, dropped_at = _counted(body[own + _WAKEUPS.size :])
+                return Entry(self._record.unpack(body[:own]), drops, wakeups, dropped_at)
             time.sleep(0 if attempt < _AT_ONCE else _READ_PAUSE_S)
         raise NeighbourLied("an entry on a board never becomes whole")

@@ -23,6 +23,10 @@ MOST_READY = 32
 so many is cheap to come by; epoll's own default would take twelve kilobytes each time."""
 
 
+Books = tuple[float, float]
+"""When who carries packets by itself is to write them down: monotonic seconds, and so many seconds
+after the first packet at least."""
+
 Woken = tuple[list[tuple[int, int]], int]
 Turns = Callable[[int, float], Woken]
 """Waits in epoll's place, and serves what is ordinary by itself (``hot.turns``).

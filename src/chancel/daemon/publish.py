@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
+from chancel.daemon.board import NO_DROPS, packed_drops
 from chancel.daemon.logs import RateLimit
+from chancel.daemon.loop import Books
 from chancel.daemon.process import Process
 from chancel.daemon.records import Record
 from chancel.wire.drop import Drop
@@ -16,6 +20,9 @@ log = logging.getLogger("chancel.daemon")
 
 PUBLISH_INTERVAL_S = 0.25
 """Counters are at most this old; what cannot wait is published at once."""
+
+_GOLDEN: Final = 0.618_033_988_749_895
+"""Its multiples, modulo one, are as far apart as they can be, however many."""
 
 DROP_LOG_INTERVAL_S = 60.0
 """A reason is logged at most once in this time for each tunnel, with the count since."""
@@ -33,26 +40,31 @@ class _Page:
         self.instance = instance
         self.snapshot = snapshot
         self.record: Record | None = None
-        self.drops: Mapping[Drop, int] = {}
-        self.dropped_at: dict[Drop, float] = {}
+        self.packed_drops = NO_DROPS
+        self._drops: dict[Drop, int] = {}
+        self._counts: list[int] = []
+        self._dropped_at: dict[Drop, float] = {}
         self._limit = RateLimit(DROP_LOG_INTERVAL_S)
         self._told: dict[Drop, int] = {}
 
     def note(self, drops: Mapping[Drop, int], now: float) -> dict[Drop, int]:
         """Remember which counters grew, and when; returns by how much."""
+        counts = list(drops.values())
+        if counts == self._counts:
+            return {}
         grown = {
-            reason: count - self.drops.get(reason, 0)
+            reason: count - self._drops.get(reason, 0)
             for reason, count in drops.items()
-            if count != self.drops.get(reason, 0)
+            if count != self._drops.get(reason, 0)
         }
-        if grown:
-            self.dropped_at.update(dict.fromkeys(grown, now))
-            self.drops = dict(drops)
+        self._dropped_at.update(dict.fromkeys(grown, now))
+        self._counts, self._drops = counts, dict(drops)
+        self.packed_drops = packed_drops(drops, self._dropped_at)
         return grown
 
     def tell(self, now: float) -> None:
         """Log the counters that have grown since they were last told."""
-        for reason, count in self.drops.items():
+        for reason, count in self._drops.items():
             more = count - self._told.get(reason, 0)
             if not more or reason in _SILENT or self._limit.admit(reason, now) is None:
                 continue
@@ -70,7 +82,8 @@ class Publisher:
         self._process = process
         self._pages: dict[int, _Page] = {}
         self._dirty: set[int] = set()
-        self._last = -math.inf
+        self._due = -math.inf
+        self._rest_s = os.getpid() * _GOLDEN % 1.0 * PUBLISH_INTERVAL_S
 
     def add(self, tunnel: int, instance: str, snapshot: Snapshot) -> None:
         """Publish a tunnel's entry from now on; the first one at once."""
@@ -94,19 +107,24 @@ class Publisher:
         self._process.ring()
 
     @property
-    def due(self) -> float:
-        """When :meth:`flush` would be due, if something changed now."""
-        return self._last + PUBLISH_INTERVAL_S
+    def books(self) -> Books:
+        """When :meth:`flush` is to be called by who carries packets by itself.
+
+        After a pause to write costs more than a packet does, and a packet passes all processes at
+        almost the same time: wrote all of them then, it and the next one would wait for that. So
+        the rest is another in each process.
+        """
+        return self._due, self._rest_s
 
     def wake_at(self) -> float | None:
         """When :meth:`flush` is due; never while nothing changes."""
-        return self.due if self._dirty else None
+        return self._due if self._dirty else None
 
     def flush(self, now: float) -> None:
         """Publish what waits, if its time has come."""
-        if not self._dirty or now < self.due:
+        if not self._dirty or now < self._due:
             return
-        self._last = now
+        self._due = now + PUBLISH_INTERVAL_S
         for tunnel in self._dirty:
             self._publish(tunnel, now)
             self._pages[tunnel].tell(now)
@@ -116,7 +134,7 @@ class Publisher:
         page = self._pages[tunnel]
         record, drops = page.snapshot()
         dropped = page.note(drops, now)
-        self._board.write(tunnel, record, drops, self._process.loop.wakeups, page.dropped_at)
+        self._board.write(tunnel, record, page.packed_drops, self._process.loop.wakeups)
         if self._process.trace is not None:
             self._process.trace.page(tunnel, page.record, record, dropped)
         page.record = record

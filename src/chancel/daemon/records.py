@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Self
 
 from chancel.daemon.lies import NeighbourLied
@@ -51,6 +52,11 @@ class Record:
     """Base of the records: ``FORMAT`` packs the fields in their order."""
 
     FORMAT: ClassVar[struct.Struct]
+    _values: ClassVar[Callable[[Record], tuple[object, ...]]]
+
+    def __init_subclass__(cls) -> None:
+        fields = (name for name in cls.__annotations__ if name != "FORMAT")
+        cls._values = operator.attrgetter(*fields)
 
     @classmethod
     def size(cls) -> int:
@@ -59,7 +65,7 @@ class Record:
 
     def pack(self) -> bytes:
         """The record as bytes."""
-        return self.FORMAT.pack(*[getattr(self, field.name) for field in dataclasses.fields(self)])
+        return self.FORMAT.pack(*type(self)._values(self))
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:

@@ -97,7 +97,7 @@ class Bless:
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
         """Wait, and seal in turns (``loop.Turns``); then keep the books of it."""
-        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.books)
         for tunnel, octets in self._turns.carried():
             self._tunnels[tunnel].bytes += octets
             self._publisher.later(tunnel)

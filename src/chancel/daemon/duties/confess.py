@@ -164,7 +164,7 @@ class Confess:
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
         """Wait, and open in turns (``loop.Turns``); then keep the books of it."""
-        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.books)
         for tunnel, packets, octets, at in self._turns.carried():
             entry = self._tunnels[tunnel]
             assert entry.lent is not None, "nothing is opened that wasn't lent"

@@ -151,7 +151,7 @@ class HeavenRx:
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
         """Wait, and read in turns (``loop.Turns``); then keep the books of it."""
-        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.books)
         for tunnel in self._turns.carried():
             self._publisher.later(tunnel)
         return woken

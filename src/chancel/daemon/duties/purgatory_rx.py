@@ -91,7 +91,7 @@ class PurgatoryRx:
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
         """Wait, and receive in turns (``loop.Turns``); then keep the books of it."""
-        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.books)
         for tunnel, came in self._turns.carried():
             self._tunnels[tunnel].receiver.account(*came)
             self._publisher.later(tunnel)

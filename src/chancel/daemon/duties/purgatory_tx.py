@@ -183,7 +183,7 @@ class PurgatoryTx:
 
     def _turn(self, epoll: int, deadline: float) -> Woken:
         """Wait, and send in turns (``loop.Turns``); then keep the books of it."""
-        woken: Woken = self._turns.run(epoll, deadline, self._publisher.due)
+        woken: Woken = self._turns.run(epoll, deadline, self._publisher.books)
         for tunnel, sent in self._turns.carried():
             entry = self._tunnels[tunnel]
             entry.sender.account(sent)

@@ -15,7 +15,7 @@ import select
 import time
 from typing import ClassVar
 
-from chancel.daemon.loop import MOST_READY, Poll, Woken
+from chancel.daemon.loop import MOST_READY, Books, Poll, Woken
 
 _READABLE = int(select.EPOLLIN)
 
@@ -39,12 +39,13 @@ class LoneTurns(abc.ABC):
     def carry(self, fd: int, now: float) -> int:
         """Serve the one source that is ready: ``LEFT``, ``CARRIED`` or ``SETTLE``."""
 
-    def run(self, _epoll: int, deadline: float, due: float) -> Woken:
+    def run(self, _epoll: int, deadline: float, books: Books) -> Woken:
         """Wait, and serve lone packets, until there is something else to do.
 
-        Returns at ``deadline``; once something was carried at ``due``, when its owner is to write
-        his books; and with what is ready, if that is several sources, or one for the duty.
+        Returns at ``deadline``; once something was carried, when its owner is to write his books;
+        and with what is ready, if that is several sources, or one for the duty.
         """
+        due, rest = books
         poll, carry = self._poll, self.carry
         now = 0.0 if deadline == math.inf else time.monotonic()
         wakeups = 0
@@ -58,6 +59,6 @@ class LoneTurns(abc.ABC):
             outcome = carry(fd, now) if what == _READABLE else LEFT
             if outcome == LEFT:
                 return ready, wakeups
-            deadline = min(deadline, due)
+            deadline = min(deadline, max(due, now + rest))
             if now >= deadline or outcome == SETTLE:
                 return [], wakeups
