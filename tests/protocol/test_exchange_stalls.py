@@ -7,8 +7,14 @@ import itertools
 import pytest
 
 from chancel.protocol.behaviour import CHANCEL, REFERENCE, Behaviour
-from chancel.protocol.events import ExchangePaused, ExchangeStarted, PeerUnresponsive
+from chancel.protocol.events import (
+    ExchangePaused,
+    ExchangeStarted,
+    PeerUnresponsive,
+    SendKeyInstalled,
+)
 from chancel.protocol.states import State
+from chancel.wire.drop import Drop
 from tests.protocol.pair import End, Kind, Pair
 
 LOSSES_S = [3.5, 14.0, 16.0, 31.0, 70.0, 200.0]
@@ -106,3 +112,20 @@ def test_an_answer_is_repeated_once_a_second_at_most() -> None:
     times = sorted({p.sent_at for p in pair.log if p.sender is pair.left and p.kind is Kind.CT})
     gaps = [late - early for early, late in itertools.pairwise(times)]
     assert sum(gap < 0.9 for gap in gaps) <= len(pair.left.happened(ExchangeStarted))
+
+
+def test_an_answer_of_an_exchange_whose_key_never_came_is_not_paired_with_an_older_key() -> None:
+    """Right knows the key of left's last life; left answers in its next, whose key gets lost."""
+    pair = Pair()
+    pair.lose = lambda packet: packet.kind is Kind.CT
+    pair.run(0.5)
+    assert pair.status(pair.right).receive_spi != 0
+    pair.left.start(pair.now)
+    pair.lose = lambda packet: (packet.sender, packet.kind) == (pair.left, Kind.PK)
+    pair.run(1.5)
+    answers = [each for each in pair.log if (each.sender, each.kind) == (pair.left, Kind.CT)]
+    assert answers[-1].sent_at > pair.now - 1.5
+    assert not pair.right.happened(SendKeyInstalled)
+    assert recover(pair, 60) < OUR_LIMIT_S
+    pair.run(5)
+    assert pair.left.session.drops[Drop.UNKNOWN_SPI] == 0

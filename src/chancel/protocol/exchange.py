@@ -332,10 +332,14 @@ class Exchange(Outbox):
         self._step(handshake, Step.KEY)
 
     def _pair(self, handshake: Handshake, header_spi: Spi) -> tuple[Spi, Salt] | None:
-        """SPI and salt of the peer's that a ciphertext was made for."""
-        salt = self._answers.salt(header_spi)
-        if self.behaviour.pair_ciphertext_by_header and salt is not None:
-            return header_spi, salt
+        """SPI and salt of the peer's that a ciphertext was made for, if we know them yet.
+
+        Its header names the exchange of the peer's that answers. That may be one whose key we lack
+        a part of, while we have answered the key of an earlier one.
+        """
+        if self.behaviour.pair_ciphertext_by_header:
+            salt = self._answers.salt(header_spi)
+            return None if salt is None else (header_spi, salt)
         latest = self._answers.latest
         if handshake.state is State.OFFERED or latest is None:
             return None
