@@ -91,8 +91,10 @@ def test_the_example(cathedral: Program, sacristy: Sacristy, tmp_path: Path) -> 
 
 
 def assert_a_tunnel_was_told(lines: list[str]) -> None:
-    """In this order, but for where the peer is, which is told again and again."""
-    told = [line for line in lines if line != "key manage 11" and "event: 4 " not in line]
+    """In this order, but for where the peer is, which is told again and again, and for an ambry
+    that comes twice on a busy machine."""
+    again = ("event: 4 ", "duplicate ambry")
+    told = [line for line in lines if line != "key manage 11" and not any(map(line.count, again))]
     assert told[0] == "event: None {'logmsg': 'shroud cathedral key created'}"
     assert told[1].startswith("event: 5 {'ambry': ")
     assert told[2] == "event: None {'logmsg': 'shroud peer key created'}"
