@@ -145,7 +145,7 @@ class Witness(Idle):
         super().__init__(process)
         kinds = Counter(stat.S_IFMT(mode) for fd in range(3, 1024) if (mode := mode_of(fd)))
         raise LookupError(
-            f"{kinds[stat.S_IFSOCK]} sockets, {kinds[stat.S_IFREG]} memories,"
+            f"{kinds[stat.S_IFSOCK]} sockets, {kinds[stat.S_IFREG]} files,"
             f" {kinds[0]} others, {len(socket.if_nameindex())} interface"
         )
 
@@ -165,8 +165,8 @@ def test_bless_holds_its_ends_and_an_empty_network(in_network: InNetwork, tmp: P
         with pytest.raises(GroupBroken, match=r"^bless exited \(status 1\)$"):
             guardian.serve(parsed, tmp, MAKERS | {"bless": Witness})
         # Sockets: two lanes, the keys, the guardian. Memories are mapped, and their descriptors
-        # closed. Others: epoll, its own bell and heaven-rx's.
-        expected = "LookupError: 4 sockets, 0 memories, 3 others, 1 interface"
+        # closed, so the one file is its own times. Others: epoll, its own bell and heaven-rx's.
+        expected = "LookupError: 4 sockets, 1 files, 3 others, 1 interface"
         assert expected in output.read_text()
 
     in_network(test)

@@ -22,7 +22,7 @@ from chancel.daemon.sandbox_calls import (
     REPLACING_FILES,
     Call,
 )
-from chancel.daemon.topology import GUARDIAN, Topology
+from chancel.daemon.topology import CARRYING, GUARDIAN, End, Topology
 
 PAGE = Path(__file__).parents[2] / "docs/processes.md"
 
@@ -157,6 +157,7 @@ def _descriptors(mode: Topology, name: str) -> str:
     words += [f"lanes {', '.join(lanes)}"] if lanes else []
     words += [f"key links {', '.join(links)}"] if links else []
     words += ["bell", *(f"bell of {listener}" for listener in rings)]
+    words += [End.TIMES.value] if name in CARRYING else []
     return "; ".join(words)
 
 

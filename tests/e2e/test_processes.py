@@ -12,7 +12,7 @@ import pytest
 
 from chancel.daemon import landlock, places
 from chancel.daemon.config_types import PROCESSES, Mode
-from chancel.daemon.topology import GUARDIAN, WIRED_FROM
+from chancel.daemon.topology import GUARDIAN, TIMES, WIRED_FROM, End
 from tests.docs.processes import PAGE
 from tests.e2e.ends import END_LIMIT_S, Pair, eventually
 
@@ -89,6 +89,8 @@ def test_descriptors(pids: dict[str, int], duty: str) -> None:
     links = re.search(r"key links ([^;]+)", wired)
     sockets = 1 + sum(len(found[1].split(", ")) for found in (lanes, links) if found)
     bells = sum(word.startswith("bell") for word in wired.split("; "))
+    times = [held.pop(TIMES)] if TIMES in held else []
+    assert times == [f"/proc/{pids[duty]}/schedstat"] * wired.endswith(End.TIMES.value)
     high = Counter(held[fd].partition(":")[0] for fd in held if fd >= WIRED_FROM)
     assert high == {"socket": sockets, "anon_inode": bells}
     assert list(held.values()).count("anon_inode:[eventpoll]") == 1

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from chancel.daemon import linux, logs, privileges, sandbox
+from chancel.daemon import linux, logs, privileges, sandbox, scheduling
 from chancel.daemon.config_types import KEEPER, LITURGY
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import MachineError
@@ -26,7 +26,7 @@ from chancel.daemon.privileges import Identity
 from chancel.daemon.process import Duty, Process
 from chancel.daemon.sandbox import Plan
 from chancel.daemon.sandbox_filter import Program
-from chancel.daemon.topology import Wiring
+from chancel.daemon.topology import CARRYING, TIMES, Wiring
 from chancel.errors import LinkClosed
 
 Make = Callable[[Process], Duty]
@@ -65,6 +65,8 @@ def run(
         settle(name, guardian)
         close_all_but(wiring.own_descriptors(name) | logs.descriptors())
         process = Process(name, wiring)
+        if name in CARRYING:
+            process.settle = scheduling.settling(TIMES, time.monotonic())
         privileges.drop(user)
         _die_with(guardian)
         duty = make(process)

@@ -75,6 +75,8 @@ class Process:
         """What else the guardian says; control alone is told more than orders."""
         self.read_settings: Callable[[dict[str, Any]], Any] = TunnelSettings.from_json
         """What becomes of the settings in an order; those of a cathedral are no tunnel's."""
+        self.settle: Callable[[float], None] = _stay
+        """Looks how the kernel should schedule it, whenever books are kept (``scheduling``)."""
         self.trace: Trace | None = None
         """What tells of everything this process does, while somebody wants to know."""
         self._turns: Turns | None = None
@@ -116,7 +118,11 @@ class Process:
         """Run the duty until the guardian says stop, or is gone (then ``LinkClosed``)."""
         self.loop.add(self.guardian, lambda: self._instruct(duty))
         self.guardian.send({"ready": os.getpid()})
-        self.loop.run(duty.wake_at, duty.wake)
+        self.loop.run(duty.wake_at, partial(self._wake, duty))
+
+    def _wake(self, duty: Duty, now: float) -> None:
+        duty.wake(now)
+        self.settle(now)
 
     def _instruct(self, duty: Duty) -> None:
         received = self.guardian.receive()
@@ -159,6 +165,10 @@ class Process:
         self.loop.turns = self._turns
         for writer in self.writers.values():
             writer.watch = None
+
+
+def _stay(_now: float) -> None:
+    """For who isn't on the way of packets."""
 
 
 def _puzzled(message: dict[str, Any], _fds: list[int]) -> None:

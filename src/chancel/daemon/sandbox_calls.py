@@ -18,6 +18,7 @@ passed over there.
 from __future__ import annotations
 
 import mmap
+import os
 from typing import NamedTuple
 
 from chancel.daemon.topology import End
@@ -62,6 +63,8 @@ NONBLOCKING = Test(1, _INT, _FIONBIO, "FIONBIO")
 HOW_MUCH = Test(1, _INT, _FIONREAD, "FIONREAD")
 A_THREAD = Test(0, _CLONE_THREAD, _CLONE_THREAD, "a thread")
 OF_ITSELF = Test(0, _INT, 0, "its own")
+AS_BATCH_JOB = Test(1, _INT, os.SCHED_BATCH, "SCHED_BATCH")
+AS_ANYBODY = Test(1, _INT, os.SCHED_OTHER, "SCHED_OTHER")
 
 EVERYBODY = (
     # memory
@@ -125,16 +128,29 @@ REPLACING_FILES = (
 """For a keeper whose tunnels have secrets from ambries, or a remembrance, and a liturgy that has
 one; by Landlock only in their directories."""
 
+_CARRYING = (
+    Call("pread64", (End.TIMES,)),
+    Call("sched_setscheduler", tests=(OF_ITSELF, AS_BATCH_JOB)),
+    Call("sched_setscheduler", tests=(OF_ITSELF, AS_ANYBODY)),
+)
+"""For who is a batch job, except on a crowded machine."""
+
 DUTIES: dict[str, tuple[Call, ...]] = {
-    "bless": (),
-    "confess": (),
+    "bless": _CARRYING,
+    "confess": _CARRYING,
     "heaven-rx": (
+        *_CARRYING,
         Call("readv", (End.ARRIVED,)),
         Call("recvmsg", (End.ARRIVED,)),  # a packet socket for TAP: VLAN tags come apart
     ),
-    "heaven-tx": (Call("writev", (End.ARRIVED,)),),
-    "purgatory-rx": (Call("getsockopt", (End.ARRIVED,)), Call("recvmsg", (End.ARRIVED,))),
+    "heaven-tx": (*_CARRYING, Call("writev", (End.ARRIVED,))),
+    "purgatory-rx": (
+        *_CARRYING,
+        Call("getsockopt", (End.ARRIVED,)),
+        Call("recvmsg", (End.ARRIVED,)),
+    ),
     "purgatory-tx": (
+        *_CARRYING,
         Call("getsockopt", (End.ARRIVED,)),
         Call("sendmmsg", (End.ARRIVED,)),
         Call("sendmsg", (End.ARRIVED,)),

@@ -53,6 +53,13 @@ LITURGIST = "guardian of a liturgy"
 """Stands there for a guardian that adds and removes tunnels by itself."""
 
 
+CARRYING = frozenset({"heaven-rx", "bless", "purgatory-tx", "purgatory-rx", "confess", "heaven-tx"})
+"""The processes on the way of a packet."""
+
+TIMES = 1023
+"""The descriptor by which such a process reads its own times: the last one of the usual limit."""
+
+
 class End(enum.Enum):
     """The kinds of descriptors of a process; the value is the word for them in the documentation.
 
@@ -67,6 +74,7 @@ class End(enum.Enum):
     KEYS_OUT = "links that take keys away"
     OUTPUT = "standard output"
     SYSLOG = "the connection to syslog"
+    TIMES = "its own times"
     ARRIVED = "what the guardian passes"
 
 
@@ -259,6 +267,7 @@ class Wiring:
             End.LANES: [],
             End.KEYS_IN: [],
             End.KEYS_OUT: [],
+            End.TIMES: [TIMES] if name in CARRYING else [],
         }
         for lane, spec in self.topology.lanes.items():
             if name == spec.writer:
