@@ -32,6 +32,18 @@ pub type Woken = (Vec<(RawFd, u32)>, u64);
 /// the first packet that it carried at least.
 pub type Books = (f64, f64);
 
+/// Who wasn't to write for so many seconds carries a packet that nothing follows.
+const PAUSE: f64 = 2.0;
+
+/// As in `chancel.daemon.loop`.
+fn books_at((due, rest): Books, now: f64) -> f64 {
+    if now >= due + PAUSE {
+        due
+    } else {
+        due.max(now + rest)
+    }
+}
+
 /// Monotonic seconds, as `time.monotonic()`.
 pub fn monotonic() -> f64 {
     let mut time = libc::timespec {
@@ -51,7 +63,7 @@ pub fn run(
     py: Python<'_>,
     epoll: RawFd,
     deadline: f64,
-    (due, rest): Books,
+    books: Books,
     mut carry: impl FnMut(RawFd, f64) -> PyResult<Outcome>,
 ) -> PyResult<Woken> {
     let mut deadline = deadline;
@@ -80,7 +92,7 @@ pub fn run(
             Outcome::Python
         };
         match outcome {
-            Outcome::Carried => deadline = deadline.min(due.max(now + rest)),
+            Outcome::Carried => deadline = deadline.min(books_at(books, now)),
             Outcome::Settle => return Ok((Vec::new(), wakeups)),
             Outcome::Nothing => {}
             Outcome::Python => return Ok((vec![(fd as RawFd, what)], wakeups)),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from chancel.daemon.duties.bless import Bless
 from chancel.daemon.duties.confess import Confess
 from chancel.daemon.lies import NeighbourLied
+from chancel.daemon.loop import PAUSE_S
 from chancel.daemon.run import LONE
 from chancel.errors import LinkClosed
 from chancel.protocol.messages import EraseKeys, InstallReceiveKey, InstallSendKey
@@ -323,8 +324,20 @@ def test_a_turn_ends_when_its_owner_is_to_write_his_books_and_not_before(blessin
     assert turns.carried() == []
 
 
-def test_books_rest_for_a_while_after_a_packet_that_comes_after_a_pause(blessing: Stand) -> None:
-    """They were due long ago; what comes meanwhile doesn't put them off."""
+def test_books_of_a_packet_that_comes_after_a_long_pause_are_written_at_once(
+    blessing: Stand,
+) -> None:
+    """An idle tunnel doesn't wake up twice for a heartbeat."""
+    turns, epoll = blessing.duty._turns, blessing.bench.process.loop._epoll.fileno()
+    put_parts(blessing.bench.writer("bless"), [Part([bytes(30)])])
+    now = time.monotonic()
+    assert turns.run(epoll, now + 60, (now - PAUSE_S, 30.0)) == ([], 1)
+
+
+def test_books_rest_for_a_while_after_a_packet_that_comes_after_a_short_pause(
+    blessing: Stand,
+) -> None:
+    """They were due before; what comes meanwhile doesn't put them off."""
     turns, epoll = blessing.duty._turns, blessing.bench.process.loop._epoll.fileno()
     writer = blessing.bench.writer("bless")
     put_parts(writer, [Part([bytes(30)])])
@@ -334,7 +347,7 @@ def test_books_rest_for_a_while_after_a_packet_that_comes_after_a_pause(blessing
         time.sleep(0.1)
         put_parts(writer, [Part([bytes(30)])])
         os._exit(0)
-    ready, wakeups = turns.run(epoll, now + 60, (now - 60, 0.2))
+    ready, wakeups = turns.run(epoll, now + 60, (now - PAUSE_S / 2, 0.2))
     lasted = time.monotonic() - now
     os.waitpid(later, 0)
     assert (ready, wakeups) == ([], 3)

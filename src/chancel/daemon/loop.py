@@ -25,7 +25,10 @@ so many is cheap to come by; epoll's own default would take twelve kilobytes eac
 
 Books = tuple[float, float]
 """When who carries packets by itself is to write them down: monotonic seconds, and so many seconds
-after the first packet at least."""
+after the first packet at least (:func:`books_at`)."""
+
+PAUSE_S = 2.0
+"""Who wasn't to write for so long carries a packet that nothing follows, as a heartbeat."""
 
 Woken = tuple[list[tuple[int, int]], int]
 Turns = Callable[[int, float], Woken]
@@ -38,6 +41,15 @@ Returns what is ready and not served, as epoll tells it, and how often it woke u
 
 Poll = Callable[[float, int], list[tuple[int, int]]]
 """Seconds to wait (-1: for ever), and how many sources to tell of at most."""
+
+
+def books_at(books: Books, now: float) -> float:
+    """When to write down what was carried now, for the first time since they were written.
+
+    After a pause at once: the process is awake, and an idle tunnel wakes up for nothing else.
+    """
+    due, rest = books
+    return due if now >= due + PAUSE_S else max(due, now + rest)
 
 
 class HasFileno(Protocol):

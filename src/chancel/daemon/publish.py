@@ -11,7 +11,7 @@ from typing import Final
 
 from chancel.daemon.board import NO_DROPS, packed_drops
 from chancel.daemon.logs import RateLimit
-from chancel.daemon.loop import Books
+from chancel.daemon.loop import PAUSE_S, Books
 from chancel.daemon.process import Process
 from chancel.daemon.records import Record
 from chancel.wire.drop import Drop
@@ -112,7 +112,8 @@ class Publisher:
 
         After a pause to write costs more than a packet does, and a packet passes all processes at
         almost the same time: wrote all of them then, it and the next one would wait for that. So
-        the rest is another in each process.
+        the rest is another in each process, and who wrote at once, after a pause, writes for the
+        second time after his rest.
         """
         return self._due, self._rest_s
 
@@ -124,7 +125,8 @@ class Publisher:
         """Publish what waits, if its time has come."""
         if not self._dirty or now < self._due:
             return
-        self._due = now + PUBLISH_INTERVAL_S
+        was_idle = now >= self._due + PAUSE_S
+        self._due = now + (self._rest_s if was_idle else PUBLISH_INTERVAL_S)
         for tunnel in self._dirty:
             self._publish(tunnel, now)
             self._pages[tunnel].tell(now)

@@ -15,7 +15,7 @@ import select
 import time
 from typing import ClassVar
 
-from chancel.daemon.loop import MOST_READY, Books, Poll, Woken
+from chancel.daemon.loop import MOST_READY, Books, Poll, Woken, books_at
 
 _READABLE = int(select.EPOLLIN)
 
@@ -45,7 +45,6 @@ class LoneTurns(abc.ABC):
         Returns at ``deadline``; once something was carried, when its owner is to write his books;
         and with what is ready, if that is several sources, or one for the duty.
         """
-        due, rest = books
         poll, carry = self._poll, self.carry
         now = 0.0 if deadline == math.inf else time.monotonic()
         wakeups = 0
@@ -59,6 +58,6 @@ class LoneTurns(abc.ABC):
             outcome = carry(fd, now) if what == _READABLE else LEFT
             if outcome == LEFT:
                 return ready, wakeups
-            deadline = min(deadline, max(due, now + rest))
+            deadline = min(deadline, books_at(books, now))
             if now >= deadline or outcome == SETTLE:
                 return [], wakeups
