@@ -149,8 +149,10 @@ def settling(times: int, now: float) -> Settle:
         if os.sched_getscheduler(0) != os.SCHED_OTHER:
             return _leave
         opened = os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(opened, times, inheritable=False)
-        os.close(opened)
+        try:
+            os.dup2(opened, times, inheritable=False)
+        finally:
+            os.close(opened)
         return Scheduling(Itself(times), now).settle
     except OSError:
         return _leave
