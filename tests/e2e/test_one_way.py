@@ -108,7 +108,7 @@ def test_status_and_why_make_sense(running: Pair) -> None:
     assert sender["exchange"]["offers_sent"] >= 1
     assert receiver["exchange"]["completed"] >= 1
     assert receiver["peer"] == f"{running.left.outer}:2300"
-    assert receiver["clock_skew_s"] == 0
+    assert receiver["clock_skew_s"] in (-1, 0)  # whole seconds: one may begin on the way
     assert sender["post_quantum"] == "drawn by the sender, under the shared secret"
 
 
