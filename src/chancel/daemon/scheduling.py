@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol
 
 CROWDED_S: Final = 0.0005
 """So long a process waits for its core, on average of some turns, where others keep it busy. For
-its neighbours alone it waits a tenth of that."""
+its neighbours alone it waits a fraction of that."""
 
 TURNS: Final = 32
 """That average's least number of turns: what only passes by, as others that start, is no crowd."""
