@@ -68,8 +68,8 @@ def scribbling(writer: LaneWriter, scribble: Scribble) -> Iterator[None]:
         rng = random.Random(1)
         try:
             while True:
-                for memory in writer._slots:
-                    scribble(rng, memory)
+                for view in writer.views:
+                    scribble(rng, view.memory)
         finally:
             os._exit(1)
     try:

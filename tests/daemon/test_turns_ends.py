@@ -22,7 +22,7 @@ from chancel.daemon.duties.heaven_tx import HeavenTx
 from chancel.daemon.duties.purgatory_rx import PurgatoryRx
 from chancel.daemon.duties.purgatory_tx import PurgatoryTx
 from chancel.daemon.hot.cut import NEEDS_CHECKSUM, VNET
-from chancel.daemon.hot.lone import LoneTurns
+from chancel.daemon.hot.turn import PlainTurns
 from chancel.daemon.lane import LaneReader
 from chancel.daemon.run import Run, pack_address
 from chancel.daemon.udp import open_udp
@@ -50,10 +50,10 @@ from tests.daemon.standing import (
 @pytest.fixture(scope="module", autouse=True)
 def _always_a_lull() -> Iterator[None]:
     """Whatever comes to turns in Python comes after a lull: else a fast test would drain."""
-    before = LoneTurns.LULL_S
-    LoneTurns.LULL_S = -1.0
+    before = PlainTurns.LULL_S
+    PlainTurns.LULL_S = -1.0
     yield
-    LoneTurns.LULL_S = before
+    PlainTurns.LULL_S = before
 
 
 def carried(twin: str, batches: list[tuple[list[Run], list[bytes]]]) -> list[Any]:
@@ -303,6 +303,30 @@ class Passage(NamedTuple):
     into: Callable[[Stand], Callable[[], object]]
     out_of: Callable[[Stand], Callable[[], list[bytes]]]
     result: bytes
+
+
+def test_many_packets_in_one_run_go_out_in_a_turn(twin: str) -> None:
+    """To the network and to the device; of several runs the duty hears, in Python."""
+    packet = Flow(source="10.77.0.2").packet(bytes(64))
+    tailed = packet + bytes(TAIL)
+    with ExitStack() as stack:
+        udp, other = _pair(stack)
+        device, kernel = _device(stack)
+        there = dataclasses.replace(PLAIN, peer=Address(*other.getsockname()[:2]))
+        for lane, name, make, end, out, result in (
+            ("purgatory", "purgatory-tx", PurgatoryTx, udp, other, tailed),
+            ("heaven", "heaven-tx", HeavenTx, device, kernel, NO_VNET + packet),
+        ):
+            with standing(name, make, TURNS[twin]) as stand:
+                stand.add(0, there, [end.dup().detach()])
+                writer, handed = stand.bench.writer(lane), 0
+                for sizes in ((9,), (2,), (9, 3)):
+                    put_parts(writer, [Part([tailed] * size) for size in sizes])
+                    stand.work()
+                    handed += twin == "python" and len(sizes) > 1
+                    assert stand.handed == handed, name
+                    assert waiting(out) == [result] * sum(sizes), name
+                stand.duty.remove(0)
 
 
 @pytest.mark.parametrize("offloads", [False, True])

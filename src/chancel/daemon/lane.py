@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 
 from chancel.daemon import linux
 from chancel.daemon.hot import twins
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import SEAL_FUTURE_WRITE, SEAL_SIZE, seal
 from chancel.daemon.run import (
     LONE,
     LONE_BYTES,
     MAX_PACKET_BYTES,
+    MAX_RUN_PACKETS,
     MAX_RUNS,
     RUN_BYTES,
     Run,
@@ -47,6 +49,8 @@ in those that are still in the cache."""
 
 _TOKEN_BYTES = 1 + MAX_RUNS * RUN_BYTES
 _MAX_SLOTS = 255
+
+_new = tuple.__new__  # Run._make, without its Python
 
 
 class LaneEnds(NamedTuple):
@@ -79,6 +83,11 @@ def _patience(slots: int) -> int:
     return max(1, slots // 2)
 
 
+def _views(memory: memoryview, ends: LaneEnds) -> list[SlotView]:
+    size = ends.slot_bytes
+    return [SlotView(memory[at : at + size]) for at in range(0, ends.slots * size, size)]
+
+
 class LaneWriter:
     """The writing end. A slot is ours from :meth:`slot` until :meth:`send`."""
 
@@ -95,9 +104,8 @@ class LaneWriter:
         self._socket = ends.writer
         self._memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=True)
         seal(ends.memory, SEAL_FUTURE_WRITE)
-        self._slots = [
-            self._memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
-        ]
+        self.views = _views(self._memory, ends)
+        """The slots, by their numbers: to be written while they are ours."""
         self.watch: Callable[[list[Run]], None] | None = None
         """Told of each batch that leaves, while somebody traces."""
 
@@ -113,13 +121,17 @@ class LaneWriter:
             if not self._free:
                 return None
             self._current = self._free.pop()
-        return self._current, self._slots[self._current]
+        return self._current, self.views[self._current].memory
 
     def wait_slot(self) -> tuple[int, memoryview]:
         """Like :meth:`slot`, but wait for the reader: the lane pushes back on its writer."""
         while (slot := self.slot()) is None:
             _wait(self._socket, select.POLLIN)
         return slot
+
+    def wait_view(self) -> SlotView:
+        """The view of that slot."""
+        return self.views[self.wait_slot()[0]]
 
     def send(self, runs: list[Run]) -> None:
         """Hand the current slot over. Raises ``LinkClosed`` when the reader is gone."""
@@ -136,6 +148,10 @@ class LaneWriter:
     def send_lone(self, slot: int, tunnel: int, size: int, source: bytes = b"") -> None:
         """Hand the current slot over with one packet in it, at its beginning, and no mark."""
         self._hand_over(slot, LONE.pack(slot, tunnel, 0, 1, size, size, 0, source), 1)
+
+    def send_run(self, slot: int, run: Run) -> None:
+        """Hand the current slot over with one run of more packets in it, and no list."""
+        self._hand_over(slot, LONE.pack(slot, *run), self._patience)
 
     def _hand_over(self, slot: int, token: bytes, owed: int) -> None:
         while True:
@@ -194,6 +210,13 @@ class LaneCopy:
     def __init__(self, lane: LaneReader) -> None:
         self._lane = lane
         self.memory = linux.untouched_memory(lane.slot_bytes)
+        self.view = SlotView(self.memory)
+
+    def take(self, memory: memoryview, run: Run) -> SlotView:
+        """Copy a run to where it lies in its slot; the view of the copy."""
+        first, end = run.offset, run.end
+        self.memory[first:end] = memory[first:end]
+        return self.view
 
     def receive(self) -> list[Run] | None:
         """Copy the next batch to :attr:`memory` and release it; its runs, or ``None``.
@@ -224,9 +247,8 @@ class LaneReader:
         self.slot_bytes = ends.slot_bytes
         self._socket = ends.reader
         self._memory = linux.map_memory(ends.memory, ends.slots * ends.slot_bytes, writable=False)
-        self._slots = [
-            self._memory[i * ends.slot_bytes : (i + 1) * ends.slot_bytes] for i in range(ends.slots)
-        ]
+        self.views = _views(self._memory, ends)
+        """The slots, by their numbers: to be read while they are ours."""
 
     def fileno(self) -> int:
         """Readable when a batch waits (or the writer is gone)."""
@@ -234,40 +256,37 @@ class LaneReader:
 
     def receive(self) -> Batch | None:
         """Take the next batch, or ``None``. Raises ``LinkClosed`` when the writer is gone."""
-        token = self._next()
+        token = self._token or self._next()
         if not token:
             return None
         self._token = b""
         number, runs = decode_token(token, self.slot_bytes)
-        if number >= len(self._slots):
+        if number >= len(self.views):
             raise NeighbourLied("a lane's token names a slot that does not exist")
-        return Batch(number, self._slots[number], runs)
+        return Batch(number, self.views[number].memory, runs)
 
-    def lone(self) -> tuple[int, int, int, bytes, memoryview] | None:
-        """Look at the next batch. If it is one packet: its slot, its tunnel, ``next`` and
-        ``source`` as in a :class:`Run`, and the packet itself.
+    def look(self) -> tuple[int, SlotView, Run] | None:
+        """Look at the next batch. If it is a single run: its slot, number and view, and the run.
 
-        It stays the next batch until :meth:`release_lone`; :meth:`receive` takes it, too, and says
-        what is wrong with it. Raises ``LinkClosed`` when the writer is gone.
+        It stays the next batch until :meth:`done`; :meth:`receive` takes it, too, and says what is
+        wrong with it. Raises ``LinkClosed`` when the writer is gone.
         """
-        token = self._token = self._next()
+        token = self._token = self._token or self._next()
         if len(token) != LONE_BYTES:
             return None
-        slot, tunnel, next_, packets, size, last, offset, source = LONE.unpack(token)
-        end = offset + size
+        fields = LONE.unpack(token)
+        slot, _tunnel, _next, packets, size, last, offset, _source = fields
         if (
-            packets != 1
-            or not 0 < last == size <= MAX_PACKET_BYTES
-            or end > self.slot_bytes
-            or slot >= len(self._slots)
+            not 0 < packets <= MAX_RUN_PACKETS
+            or not 0 < last <= size <= MAX_PACKET_BYTES
+            or offset + (packets - 1) * size + last > self.slot_bytes
+            or slot >= len(self.views)
         ):
             return None
-        return slot, tunnel, next_, source, self._slots[slot][offset:end]
+        return slot, self.views[slot], _new(Run, fields[1:])
 
     def _next(self) -> bytes:
-        """The token of the next batch, or nothing."""
-        if self._token:
-            return self._token
+        """The token of the next batch from the socket, or nothing."""
         try:
             token = self._socket.recv(_TOKEN_BYTES)
         except BlockingIOError:
@@ -282,10 +301,10 @@ class LaneReader:
         """Give the slot back to the writer: at once, or after some lone packets all of theirs."""
         self._give_back(batch.slot, at_once=not is_lone(batch.runs))
 
-    def release_lone(self, slot: int) -> None:
+    def done(self, slot: int, *, at_once: bool) -> None:
         """Take the batch that was looked at, and give its slot back as :meth:`release` does."""
         self._token = b""
-        self._give_back(slot, at_once=False)
+        self._give_back(slot, at_once=at_once)
 
     def _give_back(self, slot: int, *, at_once: bool) -> None:
         kept = self._kept
@@ -308,11 +327,11 @@ class CompiledLaneWriter(LaneWriter):
 
     def slot(self) -> tuple[int, memoryview] | None:
         number = self.compiled.slot()
-        return None if number is None else (number, self._slots[number])
+        return None if number is None else (number, self.views[number].memory)
 
     def wait_slot(self) -> tuple[int, memoryview]:
         number = self.compiled.wait_slot()
-        return number, self._slots[number]
+        return number, self.views[number].memory
 
     def send(self, runs: list[Run]) -> None:
         self.compiled.send(runs)
@@ -332,7 +351,7 @@ class CompiledLaneReader(LaneReader):
         if received is None:
             return None
         number, runs = received
-        return Batch(number, self._slots[number], runs)
+        return Batch(number, self.views[number].memory, runs)
 
     def release(self, batch: Batch) -> None:
         self.compiled.release(batch.slot, is_lone(batch.runs))

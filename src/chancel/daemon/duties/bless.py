@@ -20,7 +20,7 @@ from chancel.daemon.hot.grouping import by_way
 from chancel.daemon.hot.seal import sealing
 from chancel.daemon.hot.tfc import filled
 from chancel.daemon.hot.turns import turns
-from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import untouched_memory
 from chancel.daemon.loop import Woken
@@ -66,7 +66,6 @@ class Bless:
         self._keys = process.key_links["send-keys"]
         self._in = process.readers["bless"]
         self._out = process.writers["purgatory"]
-        self._views_in, self._views_out = SlotViews(), SlotViews()
         self._target: SlotView | None = None
         self._sealed: list[Run] = []
         self._fill = SlotView(untouched_memory(self._out.slot_bytes))
@@ -132,7 +131,7 @@ class Bless:
         if batch is None:
             return
         now = time.monotonic()
-        source = self._views_in.of(batch.slot, batch.memory)
+        source = self._in.views[batch.slot]
         for first, runs in by_way(batch.runs):
             entry = self._tunnels.get(first.tunnel)
             if entry is None:
@@ -162,7 +161,7 @@ class Bless:
             else:
                 self._publisher.later(tunnel)
             return
-        target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
+        target = self._target = self._target or self._out.wait_view()
         sealed = self._seal_runs(keys, source, runs, target, at)
         if runs[0].source == TO_CANDIDATE:  # nothing else gets past us in the clear
             sealed = [run._replace(source=TO_CANDIDATE) for run in sealed]

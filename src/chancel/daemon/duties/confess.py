@@ -20,7 +20,7 @@ from chancel.daemon.hot.open import opening, spi_of
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.tfc import cut_run
 from chancel.daemon.hot.turns import turns
-from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneCopy
 from chancel.daemon.linux import untouched_memory
 from chancel.daemon.loop import Woken
@@ -117,21 +117,19 @@ class Confess:
         self._opening = opening()
         self._keys = process.key_links["receive-keys"]
         self._in = process.readers["confess"]
-        self._views_in = SlotViews()
         self._copy = None if self._opening.copies else LaneCopy(self._in)
         self._out = process.writers["heaven"]
-        self._views_out = SlotViews()
         self._target: SlotView | None = None
         self._opened: list[Run] = []
         self._padded = SlotView(untouched_memory(self._out.slot_bytes))
         self._packing = Packing(
-            lambda: self._views_out.of(*self._out.wait_slot()),
+            self._out.wait_view,
             lambda _slot, runs: self._out.send(runs),
         )
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
         self._expiry_at: float | None = None
-        self._turns = turns(process.loop, "OpenTurns", "open", self._in, self._out)
+        self._turns = turns(process.loop, "OpenTurns", "open", self._in, self._out, copy=self._copy)
         if self._turns is not None:
             process.shorten(self._turn)
         process.loop.add(self._keys, self._take_keys)
@@ -211,12 +209,12 @@ class Confess:
         if self._copy is None:
             batch = self._in.receive()
             if batch is not None:
-                self._open_batch(self._views_in.of(batch.slot, batch.memory), batch.runs)
+                self._open_batch(self._in.views[batch.slot], batch.runs)
                 self._in.release(batch)
             return
         runs = self._copy.receive()
         if runs is not None:
-            self._open_batch(self._views_in.of(0, self._copy.memory), runs)
+            self._open_batch(self._copy.view, runs)
 
     def _open_batch(self, source: SlotView, batch: list[Run]) -> None:
         now = time.monotonic()
@@ -246,7 +244,7 @@ class Confess:
         """Open runs into the slot at hand."""
         self._packing.finish()
         at = -(-self._opened[-1].end // 16) * 16 if self._opened else 0
-        target = self._target = self._target or self._views_out.of(*self._out.wait_slot())
+        target = self._target = self._target or self._out.wait_view()
         opened = self._opening.open_runs(entry.opener, source, runs, target, at, now)
         self._opened += opened
         return opened

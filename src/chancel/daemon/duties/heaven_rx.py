@@ -16,7 +16,6 @@ from collections import Counter
 from chancel.daemon.hot.filling import Filling
 from chancel.daemon.hot.reading import device_reader
 from chancel.daemon.hot.turns import turns
-from chancel.daemon.hot.views import SlotViews
 from chancel.daemon.linux import MachineError
 from chancel.daemon.loop import Woken
 from chancel.daemon.process import Process
@@ -109,7 +108,6 @@ class HeavenRx:
         self._process = process
         self._bell = process.bell
         self._lane = process.writers["bless"]
-        self._views = SlotViews()
         self._filling = Filling()
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
@@ -168,7 +166,7 @@ class HeavenRx:
         entry = self._tunnels[tunnel]
         more = True
         while more:
-            slot = self._views.of(*self._lane.wait_slot())
+            slot = self._lane.wait_view()
             try:
                 runs = entry.reader.fill(slot, tunnel)
             except OSError as error:
@@ -214,7 +212,7 @@ class HeavenRx:
 
     def _fill(self, tunnel: int, payloads: list[bytes]) -> list[Run]:
         """Lay graces into the slot at hand."""
-        self._filling.begin(self._views.of(*self._lane.wait_slot()))
+        self._filling.begin(self._lane.wait_view())
         for payload in payloads:
             self._filling.packet(tunnel, NEXT_GRACE, memoryview(payload))
         return self._filling.finish()

@@ -118,10 +118,9 @@ class HeavenTx:
         self._process = process
         self._lane = process.readers["heaven"]
         self._copy = LaneCopy(self._lane)
-        self._slot = SlotView(self._copy.memory)
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
-        self._turns = turns(process.loop, "WriteTurns", "write", self._lane, copy=self._copy.memory)
+        self._turns = turns(process.loop, "WriteTurns", "write", self._lane, copy=self._copy)
         if self._turns is not None:
             process.shorten(self._turn)
         process.loop.add(self._lane, self._write)
@@ -155,7 +154,7 @@ class HeavenTx:
         runs = self._copy.receive()
         if runs is None:
             return
-        slot = self._slot
+        slot = self._copy.view
         for (tunnel, kind), together in itertools.groupby(runs, _kind):
             entry = self._tunnels.get(tunnel)
             if entry is None:

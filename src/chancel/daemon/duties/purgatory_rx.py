@@ -19,7 +19,7 @@ from chancel.daemon.hot.masking import unwrap_runs
 from chancel.daemon.hot.packing import Packing
 from chancel.daemon.hot.receive import UdpReceiver
 from chancel.daemon.hot.turns import turns
-from chancel.daemon.hot.views import SlotView, SlotViews
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.linux import untouched_memory
 from chancel.daemon.loop import Woken
 from chancel.daemon.masks import Masks, is_masked
@@ -54,7 +54,6 @@ class PurgatoryRx:
         self._masks = process.key_links["receive-mask"]
         self._traffic = process.writers["confess"]
         self._offers = process.writers["keeper"]
-        self._views = SlotViews()
         self._masked = SlotView(untouched_memory(self._traffic.slot_bytes))
         self._publisher = Publisher(process)
         self._tunnels: dict[int, _Tunnel] = {}
@@ -134,7 +133,7 @@ class PurgatoryRx:
         packing.finish()
 
     def _slot(self) -> SlotView:
-        return self._views.of(*self._traffic.wait_slot())
+        return self._traffic.wait_view()
 
     def _sort(self, entry: _Tunnel, slot: SlotView, runs: list[Run]) -> None:
         receiver = entry.receiver

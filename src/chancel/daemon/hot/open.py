@@ -17,11 +17,12 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 
 from chancel.daemon.hot import twins
-from chancel.daemon.hot.seal import Nonces
+from chancel.daemon.hot.seal import ENOUGH, Nonces, kept_nonces
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.run import Run
 from chancel.errors import RemoteProtocolError
 from chancel.protocol.opening import Opener, Slot
+from chancel.protocol.window import Numbers
 from chancel.wire.traffic import (
     NEXT_GRACE,
     NEXT_INNER,
@@ -30,15 +31,11 @@ from chancel.wire.traffic import (
     TrafficLayout,
 )
 
-_KNOWN_NEXT = (NEXT_INNER, NEXT_GRACE)
 _LOW_32 = 0xFFFF_FFFF
 _NUMBERS = struct.Struct("!IIQ")
 _INNER_TAIL = bytes((0, NEXT_INNER))
 _UNNUMBERED = bytes(12)
 _ALIGN = 16
-_VECTOR_FROM = 6
-"""Packets from which on arrays cost less than they spare."""
-
 OpenRuns = Callable[[Opener, SlotView, list[Run], SlotView, int, float], list[Run]]
 """Open runs of one tunnel's untrusted datagrams from a slot to an offset of another.
 
@@ -61,7 +58,7 @@ def opening() -> Opening:
     compiled = twins.compiled("open")
     if compiled:
         return Opening(compiled.open_runs, copies=True)
-    return Opening(partial(open_runs, Nonces()), copies=False)
+    return Opening(partial(open_runs, kept_nonces()), copies=False)
 
 
 def open_runs(
@@ -77,7 +74,7 @@ def open_runs(
     opened: list[Run] = []
     for run in runs:
         whole = None
-        if run.packets >= _VECTOR_FROM and run.last >= opener.layout.overhead_bytes:
+        if run.packets >= ENOUGH and run.last >= opener.layout.overhead_bytes:
             whole = _open_all(opener, nonces, source, run, target, at, now)
         if whole is not None:
             found = _by_next(opener, target, whole)
@@ -117,33 +114,11 @@ def _open_all(
     now: float,
 ) -> Run | None:
     """Open the run as a whole, or touch nothing but ``target`` and return ``None``."""
-    count, layout, memory = run.packets, opener.layout, source.memory
-    head = layout.header_bytes
-    spi = memory[run.offset : run.offset + 4]
-    slot = opener.lookup(int.from_bytes(spi, "big"))
+    slot = opener.lookup(spi_of(source, run))
     if slot is None:
         return None
-    numbers = source.column(">u8", run.offset + 8, run.size, count).astype(np.uint64)
-    if not slot.window.check_all(numbers):
-        return None
-    nonces.number(slot.salt, b"".join((spi, _UNNUMBERED, opener.expected_flocks)), numbers)
-    headers = source.column(f"V{head}", run.offset, run.size, count)
-    if headers.tobytes() != nonces.shown(count):
-        return None
-    whole = count if run.last == run.size else count - 1
-    shrink = head + TAG_BYTES
-    size = run.size - shrink
-    texts = source.packets(run.offset, run.size, whole, head, run.size)
-    bound = layout.associated_data_of_all(nonces.first_headers(count))
-    outs = target.packets(at, size, whole, 0, size)
-    if whole != count:
-        i = run.offset + whole * run.size
-        o = at + whole * size
-        texts = [*texts, memory[i + head : i + run.last]]
-        outs = [*outs, target.memory[o : o + run.last - shrink]]
-    try:
-        deque(map(slot.aead.decrypt_into, nonces.first(count), texts, bound, outs), maxlen=0)
-    except InvalidTag:
+    numbers = open_all(slot, opener.layout, opener.expected_flocks, nonces, source, run, target, at)
+    if numbers is None:
         return None
     if slot is not opener.active:  # the first packet under a new key may change its window
         slot.window.mark(int(numbers[0]))
@@ -151,7 +126,49 @@ def _open_all(
         numbers = numbers[1:]
     slot.window.mark_all(numbers)
     opener.authenticated(slot, now, len(numbers))
-    return Run(run.tunnel, 0, count, size, run.last - shrink, at, run.source)
+    shrink = opener.layout.overhead_bytes - TAIL_BYTES
+    return Run(run.tunnel, 0, run.packets, run.size - shrink, run.last - shrink, at, run.source)
+
+
+def open_all(
+    slot: Slot,
+    layout: TrafficLayout,
+    flocks: bytes,
+    nonces: Nonces,
+    source: SlotView,
+    run: Run,
+    target: SlotView,
+    at: int,
+) -> Numbers | None:
+    """Open a run of :data:`ENOUGH` packets or more, all of one key, to offset ``at``.
+
+    Returns their numbers, which go up and are beyond what was seen, and are still to be marked; or
+    ``None``, and nothing but ``target`` was touched. No packet is shorter than a heartbeat.
+    """
+    _tunnel, _next, count, size, last, offset, _source = run
+    head, memory = layout.header_bytes, source.memory
+    numbers = np.ndarray((count,), ">u8", memory, offset + 8, (size,)).astype(np.uint64)
+    if not slot.window.check_all(numbers):
+        return None
+    blank = b"".join((memory[offset : offset + 4], _UNNUMBERED, flocks))
+    nonces.number(slot.salt, blank, numbers)
+    headers = np.ndarray((count,), nonces.headers.dtype, memory, offset, (size,))
+    if headers.tobytes() != nonces.shown(count):
+        return None
+    opened = size - head - TAG_BYTES
+    texts = source.packets(offset, size, count, head, size)
+    outs = target.packets(at, opened, count, 0, opened)
+    if last != size:
+        i, o = offset + (count - 1) * size, at + (count - 1) * opened
+        texts = [*texts[:-1], memory[i + head : i + last]]
+        outs = [*outs[:-1], target.memory[o : o + last - head - TAG_BYTES]]
+    bound = layout.associated_data_of_all(nonces.header_views)
+    try:
+        # ``map`` ends with its shortest: the texts are as many as there are packets.
+        deque(map(slot.aead.decrypt_into, nonces.nonce_views, texts, bound, outs), maxlen=0)
+    except InvalidTag:
+        return None
+    return numbers
 
 
 def _open_each(
@@ -237,13 +254,20 @@ def open_ordinary(
     return end - at
 
 
+def all_inner(target: SlotView, run: Run) -> bool:
+    """Whether the tail of each packet of an opened run says that it is an inner packet."""
+    at = run.offset + run.size - TAIL_BYTES
+    tails = np.ndarray((run.packets - 1,), "=u2", target.memory, at, (run.size,))
+    return target.memory[run.end - TAIL_BYTES : run.end] == _INNER_TAIL and not tails.any()
+
+
 def _by_next(opener: Opener, target: SlotView, run: Run) -> list[Run]:
     """Part an opened run by its packets' tails (protocol section 3.3, steps 6 and 8)."""
+    if all_inner(target, run):
+        return [run]
     whole = run.packets - 1
     tails = target.column(">u2", run.offset + run.size - TAIL_BYTES, run.size, whole)
     last = int.from_bytes(target.memory[run.end - TAIL_BYTES : run.end], "big")
-    if last in _KNOWN_NEXT and not np.count_nonzero(tails != last):
-        return [run._replace(next=last)]
     packets: dict[int, list[bytes]] = {NEXT_INNER: [], NEXT_GRACE: []}
     for i, tail in enumerate([*tails.tolist(), last]):
         if opener.tail_allowed(tail >> 8, tail & 0xFF):

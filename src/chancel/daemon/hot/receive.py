@@ -163,20 +163,57 @@ def drain(
     Appends to ``runs`` (untrusted datagrams, none shorter than a heartbeat or longer than 1522
     bytes); returns the offset reached and whether the socket is empty.
     """
-    room = len(slot.memory)
+    memory, room, is_empty = slot.memory, len(slot.memory), False
+    like: tuple[int, Source | None] = (0, None)
+    left = more = 0
     for _ in range(_MOST_CALLS):
         if at + READ_BYTES > room or len(runs) >= _MOST_RUNS:
             break
         try:
-            received = receive(receiver.udp, slot.memory[at : at + READ_BYTES])
+            received = receive(receiver.udp, memory[at : at + READ_BYTES])
         except BlockingIOError:
-            return at, True
+            is_empty = True
+            break
         if received is None:
             continue
         size, segment, source = received
         receiver.calls += 1
+        if (segment, source) == like and size % segment == 0 and size // segment <= left - more:
+            more += size // segment  # bulk: many trains that are alike become one run
+            at += size
+            continue
+        _lengthen(receiver, runs, more)
+        more = 0
         at += append(receiver, runs, at, size, segment, tunnel, source)
-    return at, False
+        like, left = _open_end(receiver, runs, at, tunnel, source)
+    _lengthen(receiver, runs, more)
+    return at, is_empty
+
+
+def _open_end(
+    receiver: UdpReceiver, runs: list[Run], at: int, tunnel: int, source: Source
+) -> tuple[tuple[int, Source | None], int]:
+    """What may follow the last run without a look at it, if that ends at ``at`` and came from this
+    source: datagrams of its size, and how many."""
+    run = runs[-1] if runs else None
+    if (
+        run is None
+        or run.last != run.size
+        or run.end != at
+        or run.tunnel != tunnel
+        or run.source != receiver.packed(source)
+    ):
+        return (0, None), 0
+    return (run.size, source), MAX_RUN_PACKETS - run.packets
+
+
+def _lengthen(receiver: UdpReceiver, runs: list[Run], more: int) -> None:
+    """Describe and count so many datagrams more that lie behind the last run, like its own."""
+    if more:
+        run = runs[-1]
+        runs[-1] = run._replace(packets=run.packets + more)
+        receiver.datagrams += more
+        receiver.bytes += more * run.size
 
 
 def append(

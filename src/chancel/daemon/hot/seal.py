@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from chancel.protocol.window import Numbers
 from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES, numbered
 from chancel.wire.types import Buffer
 
-_VECTOR_FROM = 6
+ENOUGH = 6
+"""Packets of a run from which on arrays cost less than they spare."""
 _LEAST_ROOM = 32
 _ALIGN = 16
 _NONCE = struct.Struct("!4sQ")
@@ -39,7 +40,7 @@ way. The numbers reserved are as many as there are packets.
 def sealing() -> SealRuns:
     """What seals in this process from now on: the compiled twin, where it is in use."""
     compiled = twins.compiled("seal")
-    return compiled.seal_runs if compiled else partial(seal_runs, Nonces())
+    return compiled.seal_runs if compiled else partial(seal_runs, kept_nonces())
 
 
 class Nonces:
@@ -58,31 +59,25 @@ class Nonces:
     def number(self, salt: bytes, blank: bytes, numbers: Numbers) -> None:
         """Prepare packets with these numbers; ``blank`` is a header of this key.
 
-        Runs mostly come under the same key, one after another.
+        Runs mostly come under the same key, one after another. The views of nonces and headers,
+        which are as many as there is room for, have them now.
         """
         count = len(numbers)
-        if count > self._room or len(blank) != len(self._blank):
-            self._make_room(max(count, _LEAST_ROOM), len(blank))
-        if blank != self._blank:
-            self._blank = blank
-            self.headers[:] = np.void(blank)
-        if salt != self._salt:
-            self._salt = salt
-            self._salts[:] = np.void(salt)
+        if salt != self._salt or blank != self._blank or count > self._room:
+            self._set(salt, blank, count)
         for place in self._numbers:
             place[:count] = numbers
-
-    def first(self, count: int) -> list[memoryview]:
-        """Views of the first nonces."""
-        return self._nonce_views[:count]
 
     def shown(self, count: int) -> bytearray:
         """The first headers, one after the other: a copy."""
         return self._shown[: count * len(self._blank)]
 
-    def first_headers(self, count: int) -> list[memoryview]:
-        """Views of the first headers."""
-        return self._header_views[:count]
+    def _set(self, salt: bytes, blank: bytes, count: int) -> None:
+        if count > self._room or len(blank) != len(self._blank):
+            self._make_room(max(count, _LEAST_ROOM), len(blank))
+        self._salt, self._blank = salt, blank
+        self.headers[:] = np.void(blank)
+        self._salts[:] = np.void(salt)
 
     def _make_room(self, count: int, size: int) -> None:
         self._salt = self._blank = b""
@@ -98,9 +93,15 @@ class Nonces:
             np.ndarray((room,), ">u4", headers, 4, (size,)),
         )
         view = memoryview(nonces)
-        self._nonce_views = [view[at : at + 12] for at in range(0, 12 * room, 12)]
+        self.nonce_views = [view[at : at + 12] for at in range(0, 12 * room, 12)]
         view = memoryview(headers)
-        self._header_views = [view[at : at + size] for at in range(0, size * room, size)]
+        self.header_views = [view[at : at + size] for at in range(0, size * room, size)]
+
+
+@cache
+def kept_nonces() -> Nonces:
+    """Those of this process: it uses them for the length of a call."""
+    return Nonces()
 
 
 def seal_runs(
@@ -119,10 +120,10 @@ def seal_runs(
         left -= run.packets
         if left < 0:
             raise LocalProtocolError("runs have more packets than numbers were reserved for them")
-        if run.packets < _VECTOR_FROM:
+        if run.packets < ENOUGH:
             _seal_each(keys, first, source, run, target, at)
         else:
-            _seal_all(keys, first, nonces, source, run, target, at)
+            seal_all(keys, first, nonces, source, run, target, at)
         first += run.packets
         size, last = run.size + growth, run.last + growth
         sealed.append(Run(run.tunnel, 0, run.packets, size, last, at))
@@ -137,7 +138,7 @@ def seal_run(
     return seal_runs(nonces, keys, source, (run,), target, at)[0]
 
 
-def _seal_all(
+def seal_all(
     keys: Reservation,
     first: int,
     nonces: Nonces,
@@ -146,21 +147,25 @@ def _seal_all(
     target: SlotView,
     at: int,
 ) -> None:
-    head, count = len(keys.header), run.packets
-    size = run.size + head + TAG_BYTES
-    nonces.number(keys.salt, keys.header, nonces.count[:count] + np.uint64(first))
-    target.column(f"V{head}", at, size, count)[:] = nonces.headers[:count]
-    bound = keys.layout.associated_data_of_all(nonces.first_headers(count))
-    texts: Sequence[Buffer] = source.packets(run.offset, run.size, count, 0, run.size)
+    """Seal a run of :data:`ENOUGH` packets or more to offset ``at``, numbered from ``first``."""
+    aead, salt, _first, blank, layout, _packets = keys
+    _tunnel, next_, count, plain, last, offset, _source = run
+    head = len(blank)
+    size = plain + head + TAG_BYTES
+    nonces.number(salt, blank, nonces.count[:count] + first)
+    headers = np.ndarray((count,), nonces.headers.dtype, target.memory, at, (size,))
+    headers[:] = nonces.headers[:count]
+    texts: Sequence[Buffer] = source.packets(offset, plain, count, 0, plain)
     outs = target.packets(at, size, count, head, size)
-    if run.last != run.size:
-        i = run.offset + (count - 1) * run.size
-        o = at + (count - 1) * size
-        texts = [*texts[:-1], source.memory[i : i + run.last]]
-        outs = [*outs[:-1], target.memory[o + head : o + head + run.last + TAG_BYTES]]
-    if run.next:
-        texts = [_tailed(text, run.next) for text in texts]
-    deque(map(keys.aead.encrypt_into, nonces.first(count), texts, bound, outs), maxlen=0)
+    if last != plain:
+        i, o = offset + (count - 1) * plain, at + (count - 1) * size + head
+        texts = [*texts[:-1], source.memory[i : i + last]]
+        outs = [*outs[:-1], target.memory[o : o + last + TAG_BYTES]]
+    if next_:
+        texts = [_tailed(text, next_) for text in texts]
+    bound = layout.associated_data_of_all(nonces.header_views)
+    # ``map`` ends with its shortest: the texts are as many as there are packets.
+    deque(map(aead.encrypt_into, nonces.nonce_views, texts, bound, outs), maxlen=0)
 
 
 def _seal_each(

@@ -62,7 +62,7 @@ class UdpSender:
     """Sends on one socket and counts. ``gso`` is dropped on the error that proves it broken."""
 
     def __init__(self, udp: socket.socket, *, gso: bool) -> None:
-        self._udp = udp
+        self.udp = udp
         self._ipv6 = udp.family == socket.AF_INET6
         self._peer: Address | None = None
         self._target: Target = ("", 0)
@@ -94,15 +94,15 @@ class UdpSender:
     def _send_compiled(self, memory: memoryview, runs: list[Run]) -> None:
         self.account(
             self._compiled.send_runs(
-                self._udp.fileno(), self._ipv6, memory, runs, self._packed, self.gso
+                self.udp.fileno(), self._ipv6, memory, runs, self._packed, self.gso
             )
         )
 
     @property
-    def fixed(self) -> tuple[socket.socket | int, bool]:
-        """What a turn needs beside an address: the socket (of it a compiled one the descriptor),
-        and whether it is IPv6."""
-        return self._udp if self._compiled is None else self._udp.fileno(), self._ipv6
+    def fixed(self) -> tuple[UdpSender | int, bool]:
+        """What a turn needs beside an address: ourselves (a compiled one the descriptor), and
+        whether the socket is IPv6."""
+        return self if self._compiled is None else self.udp.fileno(), self._ipv6
 
     def account(self, sent: tuple[int, int, int, int, int, int, int, int]) -> None:
         """Count what compiled code has sent. Raises OSError if that met an error of our own."""
@@ -150,9 +150,9 @@ class UdpSender:
         try:
             if count > 1:
                 control = [(socket.SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(size))]
-                self._udp.sendmsg([data], control, 0, self._target)
+                self.udp.sendmsg([data], control, 0, self._target)
             else:
-                self._udp.sendto(data, self._target)
+                self.udp.sendto(data, self._target)
         except OSError as error:
             return error.with_traceback(None)  # or it would be a cycle with our frame
         self.datagrams += count

@@ -77,17 +77,3 @@ class SlotView:
         Made directly: numpy's own helpers for that are Python, and cost more than what they do.
         """
         return np.ndarray((count,), dtype, self.memory, offset, (stride,))
-
-
-class SlotViews:
-    """The :class:`SlotView` of each slot of one lane end, by the slot's number."""
-
-    def __init__(self) -> None:
-        self._views: dict[int, SlotView] = {}
-
-    def of(self, number: int, memory: memoryview) -> SlotView:
-        """The views of a slot."""
-        view = self._views.get(number)
-        if view is None:
-            view = self._views[number] = SlotView(memory)
-        return view

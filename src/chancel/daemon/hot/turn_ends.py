@@ -5,21 +5,22 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
-from chancel.daemon.hot.lone import CARRIED, LEFT, SETTLE, LoneTurns
+from chancel.daemon.hot.turn import CARRIED, LEFT, SETTLE, PlainTurns
 from chancel.daemon.hot.reading import DeviceReader
 from chancel.daemon.hot.receive import READ_BYTES, UdpReceiver, append, receive
-from chancel.daemon.hot.send import Target, target_of
+from chancel.daemon.hot.send import Target, UdpSender, target_of
 from chancel.daemon.hot.writing import DeviceWriter
-from chancel.daemon.lane import LaneReader, LaneWriter
+from chancel.daemon.lane import LaneCopy, LaneReader, LaneWriter
 from chancel.daemon.loop import Poll
 from chancel.daemon.run import Run, unpack_address
 from chancel.wire.datagram import MAX_DATAGRAM_BYTES
 from chancel.wire.traffic import NEXT_INNER, TAIL_BYTES
+from chancel.wire.types import Address
 
 _UNMARKED = bytes(18)
 
 
-class ReadTurns(LoneTurns):
+class ReadTurns(PlainTurns):
     """Reads a packet that comes after a lull, and hands it to bless."""
 
     def __init__(self, poll: Poll, target: LaneWriter) -> None:
@@ -58,15 +59,17 @@ class ReadTurns(LoneTurns):
 
 
 class _Way(NamedTuple):
-    """From which socket a tunnel's packets go where."""
+    """Who sends a tunnel's packets, from which socket, and where they go."""
 
+    sender: UdpSender
     udp: socket.socket
+    peer: Address
     target: Target
 
 
-class SendTurns(LoneTurns):
-    """Sends what goes to where the peer surely is. What is refused is sent by the duty again, which
-    counts it."""
+class SendTurns(PlainTurns):
+    """Sends what goes to where the peer surely is. A lone packet that is refused is sent by the
+    duty again, which counts it."""
 
     def __init__(self, poll: Poll, source: LaneReader) -> None:
         super().__init__(poll)
@@ -75,11 +78,11 @@ class SendTurns(LoneTurns):
         self._ways: dict[int, _Way] = {}
         self._carried: dict[int, tuple[int, int]] = {}
 
-    def serve(
-        self, tunnel: int, udp: socket.socket, is_ipv6: bool, peer: bytes, _gso: bool
-    ) -> None:
-        """Send a tunnel's packets from this socket to this peer (packed) from now on."""
-        self._ways[tunnel] = _Way(udp, target_of(unpack_address(peer), ipv6=is_ipv6))
+    def serve(self, tunnel: int, sender: UdpSender, is_ipv6: bool, peer: bytes, _gso: bool) -> None:
+        """Send a tunnel's packets to this peer (packed) from now on."""
+        address = unpack_address(peer)
+        target = target_of(address, ipv6=is_ipv6)
+        self._ways[tunnel] = _Way(sender, sender.udp, address, target)
 
     def forget(self, tunnel: int) -> None:
         """Carry nothing for a tunnel any more."""
@@ -87,7 +90,7 @@ class SendTurns(LoneTurns):
 
     def carried(self) -> list[tuple[int, tuple[int, ...]]]:
         """What was carried since this was asked last: tunnels, and what the compiled
-        ``send_runs`` would have said."""
+        ``send_runs`` would have said of lone packets; the sender has counted all others."""
         carried = self._carried
         self._carried = {}
         return [
@@ -97,24 +100,29 @@ class SendTurns(LoneTurns):
 
     def carry(self, fd: int, now: float) -> int:
         del now
-        if fd != self._fd or (lone := self._in.lone()) is None:
+        if fd != self._fd or (seen := self._in.look()) is None:
             return LEFT
-        number, tunnel, _next, source, datagram = lone
-        way = self._ways.get(tunnel)
-        if way is None or source != _UNMARKED:
+        number, view, run = seen
+        way = self._ways.get(run.tunnel)
+        if way is None or run.source != _UNMARKED:
             return LEFT
-        udp, target = way
+        count, octets = self._carried.get(run.tunnel, (0, 0))
+        if run.packets > 1:
+            way.sender.send(view.memory, [run], way.peer)
+            self._in.done(number, at_once=True)
+            self._carried[run.tunnel] = count, octets
+            return CARRIED
+        datagram = view.memory[run.offset : run.end]
         try:
-            udp.sendto(datagram, target)
+            way.udp.sendto(datagram, way.target)
         except OSError:
             return LEFT
-        self._in.release_lone(number)
-        count, octets = self._carried.get(tunnel, (0, 0))
-        self._carried[tunnel] = count + 1, octets + len(datagram)
+        self._in.done(number, at_once=False)
+        self._carried[run.tunnel] = count + 1, octets + len(datagram)
         return CARRIED
 
 
-class ReceiveTurns(LoneTurns):
+class ReceiveTurns(PlainTurns):
     """Receives a datagram that comes after a lull, and hands it to confess if it is traffic."""
 
     def __init__(self, poll: Poll, target: LaneWriter) -> None:
@@ -177,13 +185,13 @@ class ReceiveTurns(LoneTurns):
         return CARRIED
 
 
-class WriteTurns(LoneTurns):
+class WriteTurns(PlainTurns):
     """Writes inner packets that the filter lets pass."""
 
-    def __init__(self, poll: Poll, source: LaneReader) -> None:
+    def __init__(self, poll: Poll, source: LaneReader, copy: LaneCopy) -> None:
         super().__init__(poll)
         self._fd = source.fileno()
-        self._in = source
+        self._in, self._copy = source, copy
         self._writers: dict[int, DeviceWriter] = {}
         self._carried: set[int] = set()
 
@@ -202,15 +210,20 @@ class WriteTurns(LoneTurns):
 
     def carry(self, fd: int, now: float) -> int:
         del now
-        if fd != self._fd or (lone := self._in.lone()) is None:
+        if fd != self._fd or (seen := self._in.look()) is None:
             return LEFT
-        number, tunnel, next_, _source, packet = lone
-        writer = self._writers.get(tunnel)
-        if writer is None or next_ != NEXT_INNER:
+        number, view, run = seen
+        writer = self._writers.get(run.tunnel)
+        if writer is None or run.next != NEXT_INNER:
             return LEFT
-        # Ours: its writer may go on changing the other one.
-        if not writer.write_lone(bytes(packet[:-TAIL_BYTES])):
+        # Both ways write what is ours: its writer may go on changing the other one.
+        if run.packets > 1:
+            copied = self._copy.take(view.memory, run)
+            self._in.done(number, at_once=True)
+            writer.write(copied, [run])
+        elif writer.write_lone(bytes(view.memory[run.offset : run.end - TAIL_BYTES])):
+            self._in.done(number, at_once=False)
+        else:
             return LEFT
-        self._in.release_lone(number)
-        self._carried.add(tunnel)
+        self._carried.add(run.tunnel)
         return CARRIED

@@ -1,10 +1,10 @@
-"""Turns in Python, for lone packets: the way of an idle tunnel.
+"""Turns in Python, for lone packets and for batches of one run.
 
-After a pause a turn costs what it touches, code and data that have left the caches
-(``docs/decisions/017-latency.md``). So here are no runs, lists and views, no books beyond a count,
-and between waking and handing on as few different objects as can be: one function takes the packet,
-does its part of the work, and hands it on. Whatever is more than one packet, or anything but plain
-traffic, is the duty's.
+A turn costs what it touches, code and data that have left the caches since the last one
+(``docs/decisions/017-latency.md``). So here are as few different objects as can be: no lists of
+runs, no grouping, no books beyond a count. Between waking and handing on one function takes the
+packets, does its part of the work, and hands them on. Whatever is anything but plain traffic is the
+duty's, and so is a batch of several runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEFT, CARRIED, SETTLE = range(3)
 must hear of that before anything else."""
 
 
-class LoneTurns(abc.ABC):
+class PlainTurns(abc.ABC):
     """What all of them are: a wait around :meth:`carry`."""
 
     LULL_S: ClassVar = 0.005
@@ -40,7 +40,7 @@ class LoneTurns(abc.ABC):
         """Serve the one source that is ready: ``LEFT``, ``CARRIED`` or ``SETTLE``."""
 
     def run(self, _epoll: int, deadline: float, books: Books) -> Woken:
-        """Wait, and serve lone packets, until there is something else to do.
+        """Wait, and serve what is ordinary, until there is something else to do.
 
         Returns at ``deadline``; once something was carried, when its owner is to write his books;
         and with what is ready, if that is several sources, or one for the duty.
