@@ -143,6 +143,49 @@ def test_a_train_is_written_at_once_and_cut_alike(
     assert len(frames) == -(-count // ((65_535 - flow.head) // size))
 
 
+@pytest.mark.parametrize("flow", [Flow(), Flow(protocol=UDP)])
+@pytest.mark.parametrize("size", [1023, 1024, 1025])
+def test_trains_of_large_and_of_small_payloads_are_written_alike(flow: Flow, size: int) -> None:
+    """One after the other in a run, of as many packets as fit and less, with a short one behind."""
+    packets: list[bytes] = []
+    for count, last in ((64, size), (9, size), (2, size), (30, 1)):
+        packets += train(flow, count, size, last, first=1 + len(packets) * size)
+        flow = flow._replace(window=flow.window + 1, ttl=flow.ttl - 1)
+    frames, _ = join(packets)
+    assert_kept(packets, frames)
+    assert len(frames) == 4 + ((65_535 - flow.head) // size < 64)
+
+
+@pytest.mark.parametrize("total", [100, 300])
+@pytest.mark.parametrize("value", [0, 1, 0xFFFE, 0xFFFF])
+def test_the_headers_checksum_is_as_if_it_was_made_anew(total: int, value: int) -> None:
+    """Whatever it was in the first packet, or is in the big one. One of zero is as right if it is
+    all ones."""
+    flow, size = Flow(), 100
+    length = flow.head - flow.start + total
+    first = (int.from_bytes(flow.network_header(length, 0)[10:12]) - value) % 0xFFFF
+    assert flow.network_header(length, first)[10:12] == (value % 0xFFFF).to_bytes(2)
+    packets = train(flow, 3, size, size, first=first)
+    if total == size:
+        packets[0] = packets[0][:10] + value.to_bytes(2) + packets[0][12:]
+    (frame,), _ = join(packets)
+    anew = flow.network_header(flow.head - flow.start + 3 * size, first)
+    assert frame[VNET.size : VNET.size + len(anew)] == anew
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_pseudo_header_may_sum_to_all_ones(protocol: int) -> None:
+    """Which is the same as zero to those who compute modulo, but not to the kernel."""
+    flow = Flow(protocol=protocol, source="10.77.0.0")
+    host = checksum(flow.pseudo(flow.head - flow.start + 300))
+    flow = flow._replace(source=f"10.77.{host >> 8}.{host & 0xFF}")
+    packets = train(flow, 3, 100, 100)
+    frames, _ = join(packets)
+    at = VNET.size + flow.start + (16 if protocol == TCP else 6)
+    assert frames[0][at : at + 2] == b"\xff\xff"
+    assert_kept(packets, frames)
+
+
 def test_without_offload_each_packet_is_written_alone() -> None:
     packets = train(Flow(), 5, 100, 50)
     assert join(packets, vnet=False)[0] == packets
@@ -238,8 +281,9 @@ def test_a_wrong_checksum_is_never_made_right(flow: Flow, count: int, data: st.D
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
-def test_two_flows_in_one_run_become_two_trains(protocol: int) -> None:
-    first, second = Flow(protocol=protocol), Flow(protocol=protocol, source_port=7)
+@pytest.mark.parametrize("other", [Flow(source_port=7), Flow(source="10.77.0.3")])
+def test_two_flows_in_one_run_become_two_trains(protocol: int, other: Flow) -> None:
+    first, second = Flow(protocol=protocol), other._replace(protocol=protocol)
     packets = train(first, 10, 100, 100) + train(second, 10, 100, 60)
     frames, _ = join(packets)
     assert len(frames) == 2

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from chancel.daemon.hot.cut import GSO_TCP4, GSO_TCP6, GSO_UDP
 from chancel.daemon.hot.trains import joints, recognise, seams
-from tests.daemon.naive import ACK, FIN, TAIL, TCP, UDP, Flow, fill, new_slot, train
+from tests.daemon.naive import (
+    ACK,
+    FIN,
+    TAIL,
+    TCP,
+    UDP,
+    Flow,
+    checksum,
+    fill,
+    new_slot,
+    train,
+)
 
 KINDS = (GSO_TCP4, GSO_TCP6, GSO_UDP)
 SIZE = 100
@@ -91,6 +102,42 @@ def test_without_df_a_gap_of_identifications_parts_a_flow() -> None:
         flow.packet(bytes(SIZE), sequence=1 + i * SIZE, identity=i + i // 3) for i in range(6)
     ]
     assert found(packets) == ([0, 3], [0, 3])
+
+
+def with_header(packet: bytes, at: int, value: int, *, repair: bool) -> bytes:
+    """The packet with another byte in its IP header."""
+    header = bytearray(packet[:20])
+    header[at] = value
+    if repair:
+        header[10:12] = bytes(2)
+        header[10:12] = checksum(bytes(header)).to_bytes(2)
+    return bytes(header) + packet[20:]
+
+
+SERVICE, IDENTITY, TTL, CHECKSUM = 1, 5, 8, 11
+
+
+@pytest.mark.parametrize("flow", [Flow(), Flow(protocol=UDP)])
+def test_another_service_parts_a_flow(flow: Flow) -> None:
+    """One packet says that it met congestion, for example."""
+    packets = train(flow, 9, SIZE, SIZE - 1)
+    packets[4] = with_header(packets[4], SERVICE, 3, repair=True)
+    assert found(packets) == ([0, 4, 5], [0, 4, 5])
+
+
+@pytest.mark.parametrize("at", [SERVICE, IDENTITY, TTL, CHECKSUM])
+@pytest.mark.parametrize("others", [SERVICE, None])
+def test_a_wrong_ip_header_takes_the_long_way(at: int, others: int | None) -> None:
+    """Be it one or the first, or all of them; whether the others differ as well or not."""
+    for wrong in ([2], [4], [0], range(5)):
+        packets = train(Flow(), 5, SIZE, SIZE)
+        if others is not None:
+            packets[3] = with_header(packets[3], others, 3, repair=True)
+        for i in wrong:
+            packets[i] = with_header(packets[i], at, packets[i][at] ^ 0x55, repair=False)
+        quick, thorough = found(packets)
+        assert quick is None
+        assert set(wrong) | {i + 1 for i in wrong if i < 4} <= set(thorough)
 
 
 def test_other_addresses_kinds_and_flags_take_the_long_way() -> None:

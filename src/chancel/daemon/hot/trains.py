@@ -31,10 +31,17 @@ _TCP_HEADER, _TCP_HEADER_MOST, _UDP_HEADER = 20, 60, 8
 _DONT_FRAGMENT = 0x40
 _PSH = 0x08
 _ACK = 0x10
-_EITHER = bytes((_ACK, _ACK | _PSH))
+_PUSHED = _ACK | _PSH
+_EITHER = bytes((_ACK, _PUSHED))
 
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
 """One truth for each packet of a run."""
+
+_BYTE, _WORD = np.dtype(np.uint8), np.dtype(np.uint16)
+_FOUR_WORDS = np.dtype(np.uint64)
+_SEQUENCE, _IDENTITY = np.dtype(">u4"), np.dtype(">u2")
+_any = np.bitwise_or.reduce
+_new = tuple.__new__  # Train._make, without its Python
 
 
 class Layout(NamedTuple):
@@ -149,7 +156,6 @@ class Train(NamedTuple):
     layout: Layout
     head: int
     segment: int
-    packets: int
 
 
 def recognise(slot: SlotView, run: Run, kinds: Collection[int], ip: int = 0) -> Train | None:
@@ -170,7 +176,7 @@ def recognise(slot: SlotView, run: Run, kinds: Collection[int], ip: int = 0) -> 
     segment = run.size - TAIL_BYTES - head
     if head < least or segment <= 0:
         return None
-    return Train(layout, head, segment, run.packets)
+    return _new(Train, (layout, head, segment))
 
 
 def _layout_of(first: memoryview, ip: int) -> Layout | None:
@@ -197,14 +203,14 @@ def seams(slot: SlotView, run: Run, train: Train) -> list[int] | None:
     Bulk traffic is like this: trains of some flows, and of one whose options or acknowledgement
     have changed. What isn't is looked at packet by packet (:func:`joints`).
     """
-    layout, size, count = train.layout, run.size, run.packets
-    equal = count if run.last == size else count - 1
-    first = slot.memory[run.offset : run.offset + size]
-    rows = slot.rows(run.offset, size, equal)
-    if not _lengths_right(first, size - TAIL_BYTES, layout):
+    layout, memory = train.layout, slot.memory
+    _, _, count, size, last, offset, _ = run
+    equal = count if last == size else count - 1
+    first = memory[offset : offset + size - TAIL_BYTES]
+    if not _lengths_right(first, len(first), layout):
         return None
-    ends = _ends(slot, run, train, rows)
-    if ends is None or not _transports_right(rows, layout):
+    ends = _ends(memory, offset, size, equal, train)
+    if ends is None or not _transports_right(memory, offset, size, equal, layout):
         return None
     joined = count
     if equal < count and not _last_follows(slot, run, train):
@@ -213,38 +219,52 @@ def seams(slot: SlotView, run: Run, train: Train) -> list[int] | None:
         ends.add(equal - 1)
         joined = equal
     if layout.tcp:
-        at = run.offset + layout.flags
-        flags = slot.memory[at : at + (joined - 1) * size + 1 : size].tobytes()
+        at = offset + layout.flags
+        flags = memory[at : at + (joined - 1) * size + 1 : size].tobytes()
         if flags.count(_ACK) != joined:
             if flags.strip(_EITHER):
                 return None
-            ends.update(i for i in range(min(joined, count - 1)) if flags[i] & _PSH)
-    return [0, *sorted(i + 1 for i in ends)]
+            end = flags.find(_PUSHED)
+            while 0 <= end < count - 1:
+                ends.add(end)
+                end = flags.find(_PUSHED, end + 1)
+    return [0, *sorted([end + 1 for end in ends])]
 
 
-def _ends(slot: SlotView, run: Run, train: Train, rows: Bytes) -> set[int] | None:
-    """The packets of one size whose next doesn't go on from them, as headers but not flags tell.
+def _ends(memory: memoryview, offset: int, size: int, count: int, train: Train) -> set[int] | None:
+    """Which of ``count`` packets of one size have a next that doesn't go on from them, as headers
+    but not flags tell; ``None`` if they aren't of one kind and two addresses, or a header is wrong.
 
-    ``None`` if they aren't of one kind and two addresses, or a header is wrong.
+    Arrays are made on the memory directly: each step costs more than what it does with headers.
     """
-    layout, head, count = train.layout, train.head, len(rows)
-    ip, start = run.offset + layout.ip, run.offset + layout.start
+    layout, head, _ = train
+    ip, start = offset + layout.ip, offset + layout.start
     ends: set[int] = set()
-    changes = (rows[1:, :head] ^ rows[:-1, :head]) & layout.steady[:head]
-    if np.count_nonzero(changes):
-        if np.count_nonzero(changes & layout.kin[:head]):
-            return None
-        ends.update(np.bitwise_or.reduce(changes, axis=1).nonzero()[0].tolist())
+    shape, stride = (count - 1, head), (size, 1)
+    changes = np.ndarray(shape, _BYTE, memory, offset, stride) ^ np.ndarray(
+        shape, _BYTE, memory, offset + size, stride
+    )
+    changed = _any(changes, axis=0) & layout.steady[:head]
+    places = changed.nonzero()[0].tolist()
+    if places and _any(changed & layout.kin[:head]):
+        return None
+    for place in places:
+        ends.update(changes[:, place].nonzero()[0].tolist())
     if layout.version == 4:
-        if not slot.memory[ip + 6] & _DONT_FRAGMENT:
-            numbers = slot.column(">u2", ip + 4, run.size, count)
+        if not memory[ip + 6] & _DONT_FRAGMENT:
+            numbers = np.ndarray((count,), _IDENTITY, memory, ip + 4, (size,))
             ends.update(_out_of_step(numbers, np.uint16, 1))
-        if np.count_nonzero(sums(rows[:, layout.ip : layout.start]) % 65535):
+        # Four words are one number, which is their sum modulo 65535. What the headers have besides
+        # these is equal, but for the service; so if the first sums to nothing, equal sums do.
+        rest = np.ndarray((count,), _FOUR_WORDS, memory, ip + 4, (size,)) % 65535
+        if changed[layout.ip + 1]:
+            rest = (rest + np.ndarray((count,), _WORD, memory, ip, (size,))) % 65535
+        if checksum(memory[ip:start]) or _any(rest != rest[0]):
             return None
     if layout.tcp:
-        numbers = slot.column(">u4", start + 4, run.size, count)
+        numbers = np.ndarray((count,), _SEQUENCE, memory, start + 4, (size,))
         ends.update(_out_of_step(numbers, np.uint32, train.segment))
-    elif np.count_nonzero(slot.column("=u2", start + 6, run.size, count)) != count:
+    elif not np.ndarray((count,), _WORD, memory, start + 6, (size,)).all():
         return None
     return ends
 
@@ -256,19 +276,23 @@ def _out_of_step(numbers: npt.NDArray[Any], kind: type[np.unsignedinteger], step
     return found
 
 
-def _transports_right(rows: Bytes, layout: Layout) -> bool:
+def _transports_right(
+    memory: memoryview, offset: int, size: int, count: int, layout: Layout
+) -> bool:
     """Whether the transport's checksums hold, for packets of one size and between two addresses."""
-    start = layout.start
-    size = rows.shape[1] - TAIL_BYTES
-    total = sums(rows[:, start : size + (size - start) % 2])
-    addresses = rows[0, layout.addresses : start].tobytes()
-    pseudo = 65535 - checksum(addresses, layout.protocol + size - start)
-    return not np.count_nonzero((total + np.uint32(word(pseudo))) % 65535)
+    start, length = offset + layout.start, size - TAIL_BYTES - layout.start
+    # Behind an odd packet the first tail byte, which is zero, completes the last word.
+    words = np.ndarray((count, (length + 1) // 2), _WORD, memory, start, (size, 2))
+    total = np.add.reduce(words, axis=1, dtype=np.uint32)
+    addresses = memory[offset + layout.addresses : start]
+    wanted = word(checksum(addresses, layout.protocol + length))
+    return not _any(total % 65535 != wanted)
 
 
 def _lengths_right(packet: memoryview, size: int, layout: Layout) -> bool:
     """Whether a packet of ``size`` bytes says so."""
-    return _be16(packet, layout.length) == size - layout.counted and (
+    at = layout.length
+    return packet[at] << 8 | packet[at + 1] == size - layout.counted and (
         layout.tcp or _be16(packet, layout.start + 4) == size - layout.start
     )
 
@@ -286,14 +310,16 @@ def _intact(packet: memoryview, size: int, layout: Layout) -> bool:
 
 def _last_follows(slot: SlotView, run: Run, train: Train) -> bool:
     """Whether the last, shorter packet is intact, and of the flow of the one before it."""
-    layout, memory, at = train.layout, slot.memory, run.end - run.last
-    before, last, size = memory[at - run.size : at], memory[at : run.end], run.last - TAIL_BYTES
-    if size <= train.head:
+    layout, head, segment = train
+    end = run.end
+    memory, at, size = slot.memory, end - run.last, run.last - TAIL_BYTES
+    before, last = memory[at - run.size : at], memory[at:end]
+    if size <= head:
         return False
     if not (_lengths_right(last, size, layout) and _intact(last, size, layout)):
         return False
-    different = int.from_bytes(before[: train.head]) ^ int.from_bytes(last[: train.head])
-    if different & layout.same_bits >> 8 * (len(layout.same) - train.head):
+    different = int.from_bytes(before[:head]) ^ int.from_bytes(last[:head])
+    if different & layout.same_bits >> 8 * (len(layout.same) - head):
         return False
     if layout.version == 4 and not last[layout.ip + 6] & _DONT_FRAGMENT:
         step = _be16(last, layout.ip + 4) - _be16(before, layout.ip + 4)
@@ -301,7 +327,7 @@ def _last_follows(slot: SlotView, run: Run, train: Train) -> bool:
             return False
     at = layout.start + 4
     step = int.from_bytes(last[at : at + 4]) - int.from_bytes(before[at : at + 4])
-    return not layout.tcp or step & 0xFFFF_FFFF == train.segment
+    return not layout.tcp or step & 0xFFFF_FFFF == segment
 
 
 def _last_is_kin(slot: SlotView, run: Run, layout: Layout) -> bool:

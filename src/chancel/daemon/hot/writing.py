@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Set
-from functools import cache
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -18,10 +17,10 @@ import numpy as np
 from chancel.daemon.config_types import Network
 from chancel.daemon.filter import Filter, FrameFilter, InnerFilter, allowed
 from chancel.daemon.hot import twins
-from chancel.daemon.hot.coalesce import MAX_JOINED_BYTES, join, most_joined, vnet_header
+from chancel.daemon.hot.coalesce import big_packets
 from chancel.daemon.hot.cut import ETHERNET_BYTES, GSO_TCP4, GSO_TCP6, GSO_UDP, VNET
 from chancel.daemon.hot.trains import Train, joints, recognise, seams
-from chancel.daemon.hot.views import Bytes, SlotView
+from chancel.daemon.hot.views import SlotView
 from chancel.daemon.offloads import COALESCE, NONE, Offload
 from chancel.daemon.run import Run
 from chancel.wire.drop import Drop
@@ -47,12 +46,6 @@ _KINDS: Final[Mapping[int, Offload]] = MappingProxyType(
 )
 _PLAIN = bytes(VNET.size)
 _IP6_TYPE = b"\x86\xdd"
-
-
-@cache
-def _gathered() -> Bytes:
-    """Where payloads are joined. One for all devices: it is used for the length of a write."""
-    return np.empty(MAX_JOINED_BYTES, dtype=np.uint8)
 
 
 class Writer(Protocol):
@@ -197,7 +190,7 @@ class DeviceWriter:
         """Write a run that was judged already; see :class:`Writer`."""
         train = recognise(slot, run, self.joins, self._ip) if run.packets > 1 else None
         if train is None:
-            self._write_each(slot, run)
+            self._write_each(slot, run, 0, run.packets)
             return
         starts = seams(slot, run, train)
         if starts is None:
@@ -220,37 +213,32 @@ class DeviceWriter:
             self._drop(reason, run.packets)
 
     def _write_trains(self, slot: SlotView, run: Run, train: Train, starts: list[int]) -> None:
-        most = most_joined(train)
-        for start, stop in zip(starts, [*starts[1:], run.packets], strict=True):
-            for first in range(start, stop, most):
-                part = _part(run, first, min(stop, first + most))
-                if part.packets == 1 or not self._write_train(slot, part, train):
-                    self._write_each(slot, part)
-
-    def _write_train(self, slot: SlotView, run: Run, train: Train) -> bool:
-        """Write all packets of a run as one with a vnet header; False if the device takes none."""
+        """Write a run as big packets where the device takes such, and what is alone as it is."""
         layout = train.layout
-        header, payload = join(slot, run, train, _gathered())
         frame_header = self._frame_header if layout.version == 4 else self._frame_header6
-        start = vnet_header(train, len(frame_header)) + frame_header + header
-        self.writes += 1
-        try:
-            os.writev(self.fd, (start, payload))
-        except OSError as error:
-            self._pass(error)
-            if error.errno == errno.EINVAL:
-                self.joins.discard(layout.kind)
-                return False
-            self._drop(Drop.DEVICE_WRITE_FAILED, run.packets)
-        else:
-            self.packets += run.packets
-            self.bytes += train.head + len(payload)
-        return True
+        for first, stop, size, parts in big_packets(slot, run, train, starts, frame_header):
+            if not parts:
+                self._write_each(slot, run, first, stop)
+                continue
+            self.writes += 1
+            try:
+                os.writev(self.fd, parts)
+            except OSError as error:
+                self._pass(error)
+                if error.errno == errno.EINVAL:
+                    self.joins.discard(layout.kind)
+                    self._write_each(slot, run, first, stop)
+                else:
+                    self._drop(Drop.DEVICE_WRITE_FAILED, stop - first)
+            else:
+                self.packets += stop - first
+                self.bytes += size
 
-    def _write_each(self, slot: SlotView, run: Run) -> None:
-        memory, end = slot.memory, run.end
-        for at in range(run.offset, end, run.size):
-            self._write_one(memory[at : min(at + run.size, end) - TAIL_BYTES])
+    def _write_each(self, slot: SlotView, run: Run, first: int, stop: int) -> None:
+        """Write the packets ``first`` to ``stop`` of a run one by one."""
+        memory, end, size = slot.memory, run.end, run.size
+        for at in range(run.offset + first * size, min(run.offset + stop * size, end), size):
+            self._write_one(memory[at : min(at + size, end) - TAIL_BYTES])
 
     def _write_one(self, packet: memoryview | bytes) -> None:
         """Write one packet as it is; the kernel verifies its checksums."""
@@ -272,14 +260,3 @@ class DeviceWriter:
 
     def _drop(self, reason: Drop, count: int = 1) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + count
-
-
-def _part(run: Run, start: int, stop: int) -> Run:
-    """Packets ``start`` to ``stop`` of a run, as a run."""
-    if stop - start == run.packets:
-        return run
-    return run._replace(
-        packets=stop - start,
-        last=run.last if stop == run.packets else run.size,
-        offset=run.offset + start * run.size,
-    )
