@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chancel.daemon.hot.reading import Reader, device_reader
-from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS
+from chancel.daemon.run import MAX_RUN_PACKETS, MAX_RUNS, Run
 from chancel.wire.drop import Drop
 from tests.daemon.naive import (
     ACK,
@@ -55,6 +56,7 @@ def read_all(reader: Reader) -> list[bytes]:
     packets: list[bytes] = []
     for _ in range(100):
         slot = new_slot()
+        slot.memory[:] = b"\xee" * len(slot.memory)
         runs = reader.fill(slot, 7)
         assert len(runs) <= MAX_RUNS
         assert all(run.packets <= MAX_RUN_PACKETS for run in runs)
@@ -123,6 +125,37 @@ def trains(draw: st.DrawFn, shift: int) -> list[Frame]:
 
 
 @st.composite
+def series(draw: st.DrawFn, shift: int) -> list[Frame]:
+    """Trains that follow each other: of one shape, whatever else differs, but for some of them.
+
+    Some end with a shorter packet, and packets alone may come between.
+    """
+    flow = draw(flows)
+    if flow.version == 4:
+        flow = flow._replace(source=draw(st.sampled_from(["10.77.0.2", "10.77.200.9"])))
+    segment = draw(st.one_of(st.integers(1, 200), st.integers(1, 1472 - flow.head)))
+    sequence, identity = draw(numbers), draw(numbers)
+    frames = []
+    for i in range(draw(st.integers(2, 6))):
+        if draw(st.integers(0, 4)) == 0:
+            frames += draw(st.one_of(trains(shift), bursts(shift)))
+        if draw(st.integers(0, 2)) == 0:  # of another connection
+            sequence, identity = draw(numbers), draw(numbers)
+            flow = flow._replace(source_port=draw(st.integers(0, 0xFFFF)), ttl=64 - i, window=i)
+        flow = flow._replace(acknowledged=i, options=noise(i, len(flow.options)))
+        count = draw(st.integers(1, 12))
+        rest = draw(st.one_of(st.just(segment), st.just(segment), st.integers(1, segment)))
+        size = (count - 1) * segment + rest
+        value = ACK | draw(st.sampled_from([0, 0, PSH, FIN | PSH, CWR, CWR | FIN | PSH]))
+        packet = flow.packet(
+            noise(i, size), sequence=sequence, identity=identity, flags=value, partial=True
+        )
+        frames.append((flow.vnet(segment, shift=shift), packet))
+        sequence, identity = sequence + size, identity + count
+    return frames
+
+
+@st.composite
 def bursts(draw: st.DrawFn, shift: int) -> list[Frame]:
     """Packets alone, of one size but the last, with and without a checksum to complete."""
     flow = draw(flows)
@@ -159,6 +192,90 @@ def test_trains_and_packets_are_cut_as_the_kernel_would(frames: list[Frame]) -> 
 def test_a_frame_header_moves_the_checksums_place(frames: list[Frame]) -> None:
     packets, _ = read_back(frames, ethernet=ETHERNET)
     assert packets == expected(frames, len(ETHERNET))
+
+
+@given(st.data(), st.sampled_from([b"", ETHERNET]))
+def test_trains_in_a_row_are_cut_as_one_by_one(data: st.DataObject, ethernet: bytes) -> None:
+    frames = data.draw(series(len(ethernet)))
+    packets, reader = read_back(frames, ethernet=ethernet)
+    assert packets == expected(frames, len(ethernet))
+    alone = [read_back([frame], ethernet=ethernet) for frame in frames]
+    assert packets == [packet for each, _ in alone for packet in each]
+    assert reader.trains == sum(one.trains for _, one in alone)
+    assert reader.packets == len(packets)
+    assert reader.bytes == sum(map(len, packets))
+    assert not reader.drops
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize(("segment", "count"), [(1_370, 44), (100, 440), (30, 690)])
+def test_trains_in_a_row_go_on_in_the_next_slot(segment: int, count: int, protocol: int) -> None:
+    """Their numbers go round, and where the slot is full one of them is parted."""
+    flow = Flow(protocol=protocol, options=bytes(12))
+    size, frames = segment * count, []
+    for i in range(9):
+        big = flow.packet(
+            noise(i, size + i // 8),
+            sequence=2**32 - 5 * size + i * size,
+            identity=0xFFF0 + count * i,
+            flags=ACK | (CWR | PSH if i % 3 else 0),
+            partial=True,
+        )
+        frames.append((flow.vnet(segment), big))
+    packets, reader = read_back(frames)
+    assert packets == expected(frames)
+    assert reader.trains == len(frames)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(0, 0x65), (0, 0x46), (0, 0x05), (32, 0x70), (32, 0x90), (32, 0x40), (32, 0x8F)],
+)
+def test_what_only_seems_to_follow_is_judged_as_if_alone(at: int, value: int) -> None:
+    """The same virtio header, but another version, or another place of the payload."""
+    flow = Flow(options=bytes(12))
+    frame = flow.vnet(100), flow.packet(noise(1, 1_000), partial=True)
+    other = bytearray(frame[1])
+    other[at] = value
+    frames = [frame, (frame[0], bytes(other)), frame]
+    packets, reader = read_back(frames)
+    alone = [read_back([each]) for each in frames]
+    assert packets == [packet for each, _ in alone for packet in each]
+    assert sum(reader.drops.values()) == len(alone[1][1].drops)
+    assert (reader.packets, reader.trains) == (len(packets), 3 - len(alone[1][1].drops))
+
+
+def test_more_trains_of_a_shape_are_little_more_work() -> None:
+    """They become one run, and share whatever needs no train of its own."""
+    flow = Flow(options=bytes(12))
+    frame = flow.vnet(1_370) + flow.packet(noise(1, 1_370 * 10), partial=True)
+    slot, calls = new_slot(), []
+    with device() as (write, read):
+        reader = device_reader(read, vnet=True, frame_header_bytes=0)
+        for count in (1, 6):
+            for _ in range(count):
+                os.write(write, frame)
+            runs, counted = counting(lambda: reader.fill(slot, 7))
+            assert [run.packets for run in runs] == [10 * count]
+            calls.append(counted)
+    assert calls[1] < 2 * calls[0]
+
+
+def counting(work: Callable[[], list[Run]]) -> tuple[list[Run], int]:
+    """Do something, and count the calls of Python functions in it."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        done = work()
+        return done, calls
+    finally:
+        sys.setprofile(before)
 
 
 def test_a_full_train_of_each_kind() -> None:

@@ -75,3 +75,27 @@ def test_trains_join_the_run_before_them(count: int) -> None:
     assert filling.train(0, count, 100, 100) == 100
     (run,) = filling.finish()
     assert (run.packets, run.size) == (1 + count, 100)
+
+
+def test_trains_that_follow_are_one_with_the_run_that_they_follow() -> None:
+    one, other = Filling(), Filling()
+    for filling in (one, other):
+        filling.begin(new_slot())
+        filling.train(0, 3, 100, 100)
+    assert one.follow() == one.room(98) == (256 * 1024 - 3 * 148 - 16 - 32) // 148
+    one.followed(5, 60)
+    other.train(0, 5, 100, 60)
+    assert (one.end, one.room(98)) == (other.end, other.room(98))
+    for filling in (one, other):
+        filling.packet(0, 0, memoryview(bytes(98)))  # a shorter one was the run's last
+    runs = one.finish()
+    assert runs == other.finish()
+    assert [(run.packets, run.last) for run in runs] == [(8, 60), (1, 100)]
+
+
+def test_no_more_follow_than_a_run_may_have() -> None:
+    filling = Filling()
+    filling.begin(new_slot(1 << 20))
+    filling.train(0, MAX_RUN_PACKETS - 2, 20, 20)
+    assert filling.follow() == 2
+    assert filling.room(18) > 2

@@ -36,6 +36,7 @@ from tests.daemon.naive import (
     FIN,
     NO_VNET,
     PSH,
+    TCP,
     UDP,
     Flow,
     new_slot,
@@ -46,6 +47,9 @@ if twins.module() is None:
 
 SLOT_BYTES = 80 * 1024
 """The least that has room for what one read may bring: batches end often."""
+
+LARGE_SLOT_BYTES = 512 * 1024
+"""As in the daemon: batches have many trains."""
 
 
 @st.composite
@@ -58,7 +62,7 @@ def links(draw: st.DrawFn) -> tuple[bool, int, bytes]:
 
 @st.composite
 def reads(draw: st.DrawFn, link: tuple[bool, int, bytes]) -> list[bytes]:
-    """What the kernel gives: one big packet, or some that are alike, and lies."""
+    """What the kernel gives: some packets that are alike, big ones or not, and lies."""
     ethernet, skipped, tag = link
     flow = draw(flows)
     segment = draw(st.sampled_from([0, 0, 0, 1, 100, 1200, 1400, 1460]))
@@ -68,7 +72,10 @@ def reads(draw: st.DrawFn, link: tuple[bool, int, bytes]) -> list[bytes]:
     shift = len(before)
     words, kind = draw(st.sampled_from([0, 0, 2])), draw(st.sampled_from([None, None, HOP_BY_HOP]))
     frames = []
-    for i in range(1 if segment else draw(st.sampled_from([1, 2, 9]))):
+    for i in range(draw(st.sampled_from([1, 1, 4] if segment else [1, 2, 9]))):
+        if segment and i:
+            size = segment * draw(st.integers(1, 9)) - draw(st.sampled_from([0, 0, 1]))
+            flow = flow._replace(acknowledged=i, options=noise(i, len(flow.options)))
         packet = flow.packet(
             noise(i, size), sequence=draw(numbers), identity=i, flags=draw(flags), partial=True
         )
@@ -91,11 +98,11 @@ def lie(draw: st.DrawFn, frame: bytes) -> bytes:
     return bytes(changed) or b"\0"
 
 
-def batches(reader: Reader) -> list[tuple[list[Run], bytes, bool]]:
+def batches(reader: Reader, slot_bytes: int) -> list[tuple[list[Run], bytes, bool]]:
     """All that a reader gives: runs, what lies in the slot, and whether a train goes on."""
     given = []
     for _ in range(2_000):
-        slot = new_slot(SLOT_BYTES)
+        slot = new_slot(slot_bytes)
         runs = reader.fill(slot, 7)
         given.append((runs, slot.memory.tobytes(), reader.rest))
         if not runs and not reader.rest:
@@ -103,15 +110,22 @@ def batches(reader: Reader) -> list[tuple[list[Run], bytes, bool]]:
     raise AssertionError("the device never ran empty")
 
 
-@given(st.data(), links())
-def test_both_read_the_same(data: st.DataObject, link: tuple[bool, int, bytes]) -> None:
+@given(st.data(), links(), st.sampled_from([SLOT_BYTES, LARGE_SLOT_BYTES]))
+def test_both_read_the_same(
+    data: st.DataObject, link: tuple[bool, int, bytes], slot_bytes: int
+) -> None:
     lists = data.draw(st.lists(reads(link), min_size=1, max_size=3))
     frames = [frame for frames in lists for frame in frames]
-    assert_read_alike(frames, ethernet=link[0], skipped=link[1])
+    assert_read_alike(frames, ethernet=link[0], skipped=link[1], slot_bytes=slot_bytes)
 
 
 def assert_read_alike(
-    frames: list[bytes], *, vnet: bool = True, ethernet: bool = False, skipped: int = 0
+    frames: list[bytes],
+    *,
+    vnet: bool = True,
+    ethernet: bool = False,
+    skipped: int = 0,
+    slot_bytes: int = SLOT_BYTES,
 ) -> None:
     seen = []
     with pairs() as devices:
@@ -123,7 +137,7 @@ def assert_read_alike(
                     ours.fileno(), vnet=vnet, frame_header_bytes=skipped, ethernet=ethernet
                 )
             assert isinstance(reader, DeviceReader) is (not names)
-            counted = batches(reader), counters(reader, "trains")
+            counted = batches(reader, slot_bytes), counters(reader, "trains")
             assert counted[1].pop("fd") == ours.fileno()
             seen.append(counted)
     assert seen[0] == seen[1]
@@ -149,6 +163,30 @@ def test_both_cut_alike_what_goes_on_in_the_next_slot(value: int, version: int) 
     flow = addressed(Flow(version=version, source="2", destination="1"))
     big = flow.packet(noise(1, 60_010), sequence=2**32 - 9, identity=0xFFF0, flags=value)
     assert_read_alike([flow.vnet(100) + big, flow.vnet(1400) + big, flow.vnet() + big[:60]])
+
+
+@pytest.mark.parametrize("slot_bytes", [SLOT_BYTES, LARGE_SLOT_BYTES])
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("version", [4, 6])
+def test_both_cut_alike_trains_in_a_row(version: int, protocol: int, slot_bytes: int) -> None:
+    """In Ethernet frames with a VLAN tag, with IP options or an extension header; all that may
+    differ among trains of one shape does, and one of them is of another."""
+    flow = addressed(Flow(version=version, protocol=protocol, source="2", destination="1"))
+    before = MACS + b"\x81\x00\x00\x07" + TYPES[version]
+    frames = []
+    for i, packets in enumerate([9, 3, 3, 7, 40, 2, 5, 5, 1, 5, 1]):
+        flow = flow._replace(source_port=i, ttl=64 - i, acknowledged=i)
+        big = flow.packet(
+            noise(i, packets * 1_200 - (i in (3, 10))),
+            sequence=2**32 - 3_000 * i,
+            identity=0xFFFC + i,
+            flags=ACK | (i % 2 and CWR | FIN | PSH),
+            partial=True,
+        )
+        longer = with_extension(with_ip_options(big, 2), HOP_BY_HOP) if i != 6 else big
+        shift = len(before) + len(longer) - len(big)
+        frames.append(flow.vnet(1_200, shift=shift) + before + longer)
+    assert_read_alike(frames, ethernet=True, slot_bytes=slot_bytes)
 
 
 def test_both_say_that_a_device_is_gone() -> None:

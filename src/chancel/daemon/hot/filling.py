@@ -131,6 +131,18 @@ class Filling:
         self._room -= count * (size + GROWTH_BYTES)
         return at
 
+    def follow(self) -> int:
+        """How many packets of the open run's size it has room for, now."""
+        free = (self._room - 2 * _ALIGN) // (self._size + GROWTH_BYTES)
+        return min(free, MAX_RUN_PACKETS - self._count)
+
+    def followed(self, count: int, last: int) -> None:
+        """That many packets were written behind the open run's, the last of ``last`` bytes."""
+        self._count += count
+        self.end += (count - 1) * self._size + last
+        self._room -= count * (self._size + GROWTH_BYTES)
+        self._last = last
+
     def finish(self) -> list[Run]:
         """Close the open run and return all of the batch."""
         if self._count:

@@ -20,9 +20,11 @@ from chancel.daemon.hot.cut import (
     NEEDS_CHECKSUM,
     VNET,
     Train,
-    cut,
+    first_of,
     train_of,
+    without,
 )
+from chancel.daemon.hot.cutting import Cutting
 from chancel.daemon.hot.filling import Checksum, Filling, complete
 from chancel.daemon.hot.tags import TaggedFrames
 from chancel.daemon.hot.views import Bytes, SlotView
@@ -117,6 +119,8 @@ class DeviceReader:
         self.bytes = 0
         self.trains = 0
         self.drops: dict[Drop, int] = {}
+        self.is_full = False
+        """Whether :meth:`fill` left something in the device last, for want of room."""
         self._vnet = vnet
         self._ethernet = ethernet
         self._shift = frame_header_bytes
@@ -125,6 +129,8 @@ class DeviceReader:
         """The size of a frame that lies in the buffer and wasn't taken yet."""
         self._train: Train | None = None
         """What is left in the buffer of a train that didn't fit the last slot."""
+        self._before: int | None = None
+        """The size of the packet before, if that was alone and went on."""
         self._skip = skip = (VNET.size if vnet else 0) + frame_header_bytes
         frame = bytearray(skip + MAX_READ_BYTES)
         self._prefix = memoryview(frame)[:skip]
@@ -144,22 +150,19 @@ class DeviceReader:
         """Drain the device into an empty slot; see :class:`Reader`."""
         filling = self._filling
         filling.begin(slot)
-        if self._train is not None:
-            self._cut(self._train, tunnel)
-        before: int | None = None
+        self._before = None
+        self.is_full = True
         try:
-            while self._train is None and filling.fits(*_ROOM):
-                size: int | None = self._read() if self._ahead is None else self._ahead
-                self._ahead = None
+            size = None if self._train is None else self._cut(self._train, tunnel)
+            while True:
                 while size is not None:
-                    if not self._take(size - self._skip, tunnel):
-                        before = size = None
-                    elif size == before:
-                        size = self._repeat(size)
-                    else:
-                        before, size = size, None
+                    size = self._take(size - self._skip, tunnel)
+                if self._train is not None or not filling.fits(*_ROOM):
+                    break
+                size = self._read() if self._ahead is None else self._ahead
+                self._ahead = None
         except BlockingIOError:
-            pass  # the device is empty
+            self.is_full = False  # but the device is empty
         return filling.finish()
 
     def lone(self, memory: memoryview) -> int | None:
@@ -193,43 +196,93 @@ class DeviceReader:
         self.bytes += size
         return end
 
-    def _take(self, size: int, tunnel: int) -> bool:
-        """Pass on what was read last; whether it was a lone packet that goes on."""
+    def _take(self, size: int, tunnel: int) -> int | None:
+        """Pass on what was read last, and what follows and is like it.
+
+        Returns the size of a read that is none, and is still to be taken; or ``None`` where that is
+        unknown. Raises BlockingIOError.
+        """
+        before, self._before = self._before, None
         if size < MIN_INNER_BYTES:
             self._drop(Drop.DEVICE_READ_SHORT)
-            return False
+            return None
         needs = None
         if self._vnet:
             flags, kind, _, segment, start, field = VNET.unpack_from(self._prefix)
             if kind & ~GSO_ECN != GSO_NONE:
-                self._take_big(size, kind & ~GSO_ECN, segment, start - self._shift, tunnel)
-                return False
+                kind, start = kind & ~GSO_ECN, start - self._shift
+                train = train_of(self._packet, size, kind, segment, start, ethernet=self._ethernet)
+                if train is None:
+                    self._drop(Drop.DEVICE_READ_LONG)
+                    return None
+                return self._cut(train, tunnel)
             if flags & NEEDS_CHECKSUM:
                 needs = (start - self._shift, field)
         if not _is_whole(size, needs):
             self._drop(Drop.DEVICE_READ_LONG)
-            return False
+            return None
         self._filling.packet(tunnel, 0, self._packet[:size], needs)
         self.packets += 1
         self.bytes += size
-        return True
+        self._before = size
+        return self._repeat(size + self._skip) if size == before else None
 
-    def _take_big(self, size: int, kind: int, segment: int, start: int, tunnel: int) -> None:
-        train = train_of(self._packet, size, kind, segment, start, ethernet=self._ethernet)
-        if train is None:
-            self._drop(Drop.DEVICE_READ_LONG)
-        else:
-            self._cut(train, tunnel)
+    def _cut(self, train: Train, tunnel: int) -> int | None:
+        """Cut a train, and those like it that follow; returns and raises what :meth:`_take` does.
 
-    def _cut(self, train: Train, tunnel: int) -> None:
-        self._train = rest = cut(self._array, self._filling, tunnel, train)
-        self.packets += train.packets
-        self.bytes += train.bytes
-        if rest is None:
-            self.trains += 1
-        else:
-            self.packets -= rest.packets
-            self.bytes -= rest.bytes
+        A train that the slot has no room for is cut as far as there is; then nothing follows.
+        """
+        filling, packet, whole = self._filling, self._packet, train
+        room = filling.room(train.head + train.segment)
+        if train.packets > room:
+            train = first_of(whole, room)
+        _tcp, _version, _ip, _start, head, segment, count, rest, flags = train
+        at = filling.train(tunnel, count, head + segment + 2, head + rest + 2)
+        cutting = Cutting(filling.slot, at, train[:6], packet, self._array)
+        cutting.add(count, rest, flags)
+        self._train = without(packet, whole, room) if train is not whole else None
+        try:
+            follows = self._train is None and count > 1 and rest == segment
+            return self._follow(cutting, train) if follows else None
+        finally:
+            trains, packets, octets = cutting.finish()
+            self.trains += trains if self._train is None else 0
+            self.packets += packets
+            self.bytes += octets
+
+    def _follow(self, cutting: Cutting, train: Train) -> int | None:
+        """Cut what follows a train while it is like that, and returns and raises the same.
+
+        Alike is what would be judged alike: its prefix, the bytes up to the IP header's first, and
+        where TCP says that its payload begins.
+        """
+        tcp, _version, ip, start, head, segment, _count, rest, _flags = train
+        filling, read, prefix, packet = self._filling, self._read, self._prefix, self._packet
+        like, lead = prefix.tobytes(), packet[: ip + 1].tobytes()
+        judged, flags = start + 12 if tcp else ip, start + 13
+        offset, before = packet[judged], self._skip + head
+        most, room = filling.repeats(*_ROOM), filling.follow()
+        done = 0
+        try:
+            while done < most:
+                came = read()
+                count = -(-(came - before) // segment)
+                if (
+                    not 1 < count <= room - done
+                    or prefix != like
+                    or packet[: ip + 1] != lead
+                    or packet[judged] != offset
+                ):
+                    return came
+                rest = came - before - (count - 1) * segment
+                cutting.add(count, rest, packet[flags])
+                done += count
+                if rest < segment:
+                    break
+            return None
+        finally:
+            if done:
+                filling.followed(done, head + rest + 2)
 
     def _repeat(self, size: int) -> int | None:
         """Read on while packets come that are like the last one, as the prefix tells.
