@@ -1,5 +1,5 @@
 //! Cutting a big packet of the kernel's into the packets that it would have made itself
-//! (`chancel.daemon.hot.cut`).
+//! (`chancel.daemon.hot.cutting`).
 
 use crate::device_checksum::{finish, finish_nonzero, sum, word};
 use crate::device_filling::Filling;

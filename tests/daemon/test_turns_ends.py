@@ -7,6 +7,7 @@ import dataclasses
 import math
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -288,6 +289,37 @@ def test_what_follows_soon_is_drained() -> None:
         stand.work()
         ((_, packets),) = all_of(reader)
         assert (len(packets), stand.handed) == (5, 1)
+        stand.duty.remove(0)
+
+
+def test_traffic_is_read_in_turns_that_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While they read several packets each, and all there were: what is left over can't wait."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with standing("heaven-rx", HeavenRx, TURNS["python"]) as stand, ExitStack() as stack:
+        device, kernel = _device(stack)
+        stand.add(0, PLAIN, [device.dup().detach()])
+        stand.duty._turns.LULL_S = math.inf
+        stand.duty._turns.PACE_S = 100.0
+        device_reader = stand.duty._tunnels[0].reader
+        rests = []
+        for count, is_full in (
+            (5, False),
+            (5, False),
+            (1, False),
+            (1, False),
+            (5, False),
+            (5, True),
+        ):
+            for _ in range(count):
+                kernel.send(NO_VNET + Flow().packet(bytes(64)))
+            device_reader.is_full = is_full
+            slept.clear()
+            stand.work()
+            rests.append(len(slept))
+            assert all(99.0 < rest <= 100.0 for rest in slept)
+        assert rests == [0, 1, 1, 0, 0, 0]
+        assert len(_taken(stand.bench.reader("bless"))) == 22
         stand.duty.remove(0)
 
 

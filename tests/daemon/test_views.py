@@ -29,10 +29,19 @@ def test_more_and_fewer_of_them_are_right_too() -> None:
 
 
 def test_a_flood_of_tiny_packets_is_not_kept() -> None:
-    """A local user's trains of one byte make thousands of packets, in ever new places."""
+    """A local user's trains of one byte make thousands of packets, of ever new sizes."""
     slot = new_slot()
-    for offset in range(200):
-        assert len(slot.packets(offset, 43, 4096, 0, 43)) == 4096
-        assert len(slot.packets(offset, 43, 500, 0, 43)) == 500
+    for size in range(43, 100):
+        assert len(slot.packets(0, size, 4096, 0, 43)) == 4096
+        assert len(slot.packets(0, size, 500, 0, 43)) == 500
         kept = sum(map(len, slot._kept.values()))
         assert kept <= max(views._MAX_KEPT, 4096)
+
+
+def test_what_lies_behind_others_drives_nothing_out() -> None:
+    slot = new_slot()
+    first = slot.packets(0, SIZE, COUNT, 10, 90)
+    for offset in range(16, 16 * 200, 16):
+        assert len(slot.packets(offset, SIZE, COUNT, 10, 90)) == COUNT
+    again = slot.packets(0, SIZE, COUNT, 10, 90)
+    assert all(one is other for one, other in zip(first, again, strict=True))

@@ -137,23 +137,15 @@ class LaneWriter:
         """Hand the current slot over. Raises ``LinkClosed`` when the reader is gone."""
         if self._current is None:
             raise ValueError("no slot was taken")
-        self._hand_over(
-            self._current,
-            encode_token(self._current, runs),
-            1 if is_lone(runs) else self._patience,
-        )
+        self.hand_over(self._current, encode_token(self._current, runs), lone=is_lone(runs))
         if self.watch is not None:
             self.watch(runs)
 
-    def send_lone(self, slot: int, tunnel: int, size: int, source: bytes = b"") -> None:
-        """Hand the current slot over with one packet in it, at its beginning, and no mark."""
-        self._hand_over(slot, LONE.pack(slot, tunnel, 0, 1, size, size, 0, source), 1)
+    def hand_over(self, slot: int, token: bytes, *, lone: bool) -> None:
+        """What :meth:`send` does, for who makes the token of his one run himself.
 
-    def send_run(self, slot: int, run: Run) -> None:
-        """Hand the current slot over with one run of more packets in it, and no list."""
-        self._hand_over(slot, LONE.pack(slot, *run), self._patience)
-
-    def _hand_over(self, slot: int, token: bytes, owed: int) -> None:
+        Nobody is told who watches. Raises ``LinkClosed`` when the reader is gone.
+        """
         while True:
             try:
                 self._socket.send(token)
@@ -164,7 +156,7 @@ class LaneWriter:
             else:
                 break
         self._out.add(slot)
-        self._owed += owed
+        self._owed += 1 if lone else self._patience
         self._current = None
 
     def _reclaim(self) -> None:
@@ -256,10 +248,11 @@ class LaneReader:
 
     def receive(self) -> Batch | None:
         """Take the next batch, or ``None``. Raises ``LinkClosed`` when the writer is gone."""
-        token = self._token or self._next()
+        if not self._token:
+            self.look()
+        token, self._token = self._token, b""
         if not token:
             return None
-        self._token = b""
         number, runs = decode_token(token, self.slot_bytes)
         if number >= len(self.views):
             raise NeighbourLied("a lane's token names a slot that does not exist")
@@ -271,7 +264,16 @@ class LaneReader:
         It stays the next batch until :meth:`done`; :meth:`receive` takes it, too, and says what is
         wrong with it. Raises ``LinkClosed`` when the writer is gone.
         """
-        token = self._token = self._token or self._next()
+        token = self._token
+        if not token:  # here and not by a call: a lone packet's time is what is called for it
+            try:
+                self._token = token = self._socket.recv(_TOKEN_BYTES)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError as error:
+                raise LinkClosed("the writer of a lane is gone") from error
+            if not token:
+                raise LinkClosed("the writer of a lane is gone")
         if len(token) != LONE_BYTES:
             return None
         fields = LONE.unpack(token)
@@ -285,31 +287,16 @@ class LaneReader:
             return None
         return slot, self.views[slot], _new(Run, fields[1:])
 
-    def _next(self) -> bytes:
-        """The token of the next batch from the socket, or nothing."""
-        try:
-            token = self._socket.recv(_TOKEN_BYTES)
-        except BlockingIOError:
-            return b""
-        except ConnectionResetError as error:
-            raise LinkClosed("the writer of a lane is gone") from error
-        if not token:
-            raise LinkClosed("the writer of a lane is gone")
-        return token
-
     def release(self, batch: Batch) -> None:
         """Give the slot back to the writer: at once, or after some lone packets all of theirs."""
-        self._give_back(batch.slot, at_once=not is_lone(batch.runs))
+        self.done(batch.slot, lone=is_lone(batch.runs))
 
-    def done(self, slot: int, *, at_once: bool) -> None:
+    def done(self, slot: int, *, lone: bool) -> None:
         """Take the batch that was looked at, and give its slot back as :meth:`release` does."""
         self._token = b""
-        self._give_back(slot, at_once=at_once)
-
-    def _give_back(self, slot: int, *, at_once: bool) -> None:
         kept = self._kept
         kept.append(slot)
-        if len(kept) < self._patience and not at_once:
+        if lone and len(kept) < self._patience:
             return
         try:
             self._socket.send(kept)

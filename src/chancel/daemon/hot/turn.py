@@ -47,7 +47,7 @@ class PlainTurns(abc.ABC):
         """
         poll, carry = self._poll, self.carry
         now = 0.0 if deadline == math.inf else time.monotonic()
-        wakeups = 0
+        wakeups, carried = 0, False
         while True:
             ready = poll(-1 if deadline == math.inf else max(0.0, deadline - now), MOST_READY)
             wakeups += 1
@@ -58,6 +58,8 @@ class PlainTurns(abc.ABC):
             outcome = carry(fd, now) if what == _READABLE else LEFT
             if outcome == LEFT:
                 return ready, wakeups
-            deadline = min(deadline, books_at(books, now))
+            if not carried:  # what comes later would be written later
+                carried = True
+                deadline = min(deadline, books_at(books, now))
             if now >= deadline or outcome == SETTLE:
                 return [], wakeups

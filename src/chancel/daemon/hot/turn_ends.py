@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import socket
-from typing import NamedTuple
+import time
+from typing import ClassVar, NamedTuple
 
-from chancel.daemon.hot.turn import CARRIED, LEFT, SETTLE, PlainTurns
 from chancel.daemon.hot.reading import DeviceReader
 from chancel.daemon.hot.receive import READ_BYTES, UdpReceiver, append, receive
 from chancel.daemon.hot.send import Target, UdpSender, target_of
+from chancel.daemon.hot.turn import CARRIED, LEFT, SETTLE, PlainTurns
 from chancel.daemon.hot.writing import DeviceWriter
 from chancel.daemon.lane import LaneCopy, LaneReader, LaneWriter
 from chancel.daemon.loop import Poll
-from chancel.daemon.run import Run, unpack_address
+from chancel.daemon.run import LONE, Run, unpack_address
 from chancel.wire.datagram import MAX_DATAGRAM_BYTES
 from chancel.wire.traffic import NEXT_INNER, TAIL_BYTES
 from chancel.wire.types import Address
 
 _UNMARKED = bytes(18)
 
+_TIMER_LATE_S = 0.00005
+"""By how much the kernel lets a sleeper wake up late (its timer slack)."""
+
 
 class ReadTurns(PlainTurns):
-    """Reads a packet that comes after a lull, and hands it to bless."""
+    """Reads a packet that comes after a lull, and hands it to bless.
+
+    Traffic is the duty's. It comes to it in turns that are apart, so that each has more to do.
+    """
+
+    PACE_S: ClassVar = 0.0015
+    """From one turn to the next, at least, while they read more than one packet each. What eleven
+    other processes do for a batch costs them as much for a small one; longer than this, and the
+    device has a slot full."""
 
     def __init__(self, poll: Poll, target: LaneWriter) -> None:
         super().__init__(poll)
@@ -29,6 +41,8 @@ class ReadTurns(PlainTurns):
         self._devices: dict[int, tuple[int, DeviceReader]] = {}
         self._carried: set[int] = set()
         self._last = 0.0
+        self._before: tuple[int, int] = (0, 0)
+        """The device that was read by the duty last, and how many packets had come by then."""
 
     def serve(self, tunnel: int, reader: DeviceReader) -> None:
         """Read a tunnel's device from now on."""
@@ -46,16 +60,30 @@ class ReadTurns(PlainTurns):
     def carry(self, fd: int, now: float) -> int:
         device = self._devices.get(fd)
         lull, self._last = now - self._last, now
-        if device is None or lull < self.LULL_S or (slot := self._out.slot()) is None:
+        if device is None:
             return LEFT
         tunnel, reader = device
+        if lull < self.LULL_S:
+            self._wait_for_more(reader, self.PACE_S - lull)
+            return LEFT
+        if (slot := self._out.slot()) is None:
+            return LEFT
         to, memory = slot
         size = reader.lone(memory)
         if size is None:
             return LEFT
-        self._out.send_lone(to, tunnel, size)
+        token = LONE.pack(to, tunnel, NEXT_INNER, 1, size, size, 0, _UNMARKED)
+        self._out.hand_over(to, token, lone=True)
         self._carried.add(tunnel)
         return CARRIED
+
+    def _wait_for_more(self, reader: DeviceReader, rest_s: float) -> None:
+        """Let more packets come, if those of the last turn were several, and all there were."""
+        before, self._before = self._before, (reader.fd, reader.packets)
+        several = reader.fd == before[0] and reader.packets - before[1] > 1
+        if several and not reader.is_full and rest_s > _TIMER_LATE_S:
+            time.sleep(rest_s - _TIMER_LATE_S)
+            self._last = time.monotonic()
 
 
 class _Way(NamedTuple):
@@ -103,22 +131,22 @@ class SendTurns(PlainTurns):
         if fd != self._fd or (seen := self._in.look()) is None:
             return LEFT
         number, view, run = seen
-        way = self._ways.get(run.tunnel)
-        if way is None or run.source != _UNMARKED:
+        tunnel, _next, packets, size, _last, offset, source = run
+        way = self._ways.get(tunnel)
+        if way is None or source != _UNMARKED:
             return LEFT
-        count, octets = self._carried.get(run.tunnel, (0, 0))
-        if run.packets > 1:
+        count, octets = self._carried.get(tunnel, (0, 0))
+        if packets > 1:
             way.sender.send(view.memory, [run], way.peer)
-            self._in.done(number, at_once=True)
-            self._carried[run.tunnel] = count, octets
+            self._in.done(number, lone=False)
+            self._carried[tunnel] = count, octets
             return CARRIED
-        datagram = view.memory[run.offset : run.end]
         try:
-            way.udp.sendto(datagram, way.target)
+            way.udp.sendto(view.memory[offset : offset + size], way.target)
         except OSError:
             return LEFT
-        self._in.done(number, at_once=False)
-        self._carried[run.tunnel] = count + 1, octets + len(datagram)
+        self._in.done(number, lone=True)
+        self._carried[tunnel] = count + 1, octets + size
         return CARRIED
 
 
@@ -180,7 +208,8 @@ class ReceiveTurns(PlainTurns):
             self._carried[tunnel] = packets, octets, calls + 1
             self._mixed = tunnel, runs
             return SETTLE
-        self._out.send_lone(to, tunnel, size, receiver.packed(source))
+        token = LONE.pack(to, tunnel, 0, 1, size, size, 0, receiver.packed(source))
+        self._out.hand_over(to, token, lone=True)
         self._carried[tunnel] = packets + 1, octets + size, calls + 1
         return CARRIED
 
@@ -213,17 +242,18 @@ class WriteTurns(PlainTurns):
         if fd != self._fd or (seen := self._in.look()) is None:
             return LEFT
         number, view, run = seen
-        writer = self._writers.get(run.tunnel)
-        if writer is None or run.next != NEXT_INNER:
+        tunnel, next_, packets, size, _last, offset, _source = run
+        writer = self._writers.get(tunnel)
+        if writer is None or next_ != NEXT_INNER:
             return LEFT
         # Both ways write what is ours: its writer may go on changing the other one.
-        if run.packets > 1:
+        if packets > 1:
             copied = self._copy.take(view.memory, run)
-            self._in.done(number, at_once=True)
+            self._in.done(number, lone=False)
             writer.write(copied, [run])
-        elif writer.write_lone(bytes(view.memory[run.offset : run.end - TAIL_BYTES])):
-            self._in.done(number, at_once=False)
+        elif writer.write_lone(bytes(view.memory[offset : offset + size - TAIL_BYTES])):
+            self._in.done(number, lone=True)
         else:
             return LEFT
-        self._carried.add(run.tunnel)
+        self._carried.add(tunnel)
         return CARRIED

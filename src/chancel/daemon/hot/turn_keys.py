@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chancel.daemon.hot.turn import CARRIED, LEFT, PlainTurns
 from chancel.daemon.hot.open import all_inner, open_all, open_ordinary
 from chancel.daemon.hot.seal import ENOUGH, kept_nonces, seal_all
+from chancel.daemon.hot.turn import CARRIED, LEFT, PlainTurns
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneCopy, LaneReader, LaneWriter
 from chancel.daemon.loop import Poll
-from chancel.daemon.run import MAX_PACKET_BYTES, Run
+from chancel.daemon.run import LONE, MAX_PACKET_BYTES, Run
 from chancel.protocol.opening import Slot
 from chancel.protocol.traffic import Reservation, SendKey
 from chancel.wire.traffic import (
@@ -66,7 +66,7 @@ class SealTurns(PlainTurns):
         if fd != self._fd or (seen := self._in.look()) is None:
             return LEFT
         number, view, run = seen
-        tunnel, next_, packets, size, last, _offset, source = run
+        tunnel, next_, packets, size, last, offset, source = run
         sending = self._keys.get(tunnel)
         if sending is None or next_ != NEXT_INNER or source != _UNMARKED or last < TAIL_BYTES:
             return LEFT
@@ -90,14 +90,15 @@ class SealTurns(PlainTurns):
             header = numbered(key.header, first)
             at = len(header)
             memory[:at] = header
-            text, bound = view.memory[run.offset : run.end], layout.associated_data(header)
+            text, bound = view.memory[offset : offset + size], layout.associated_data(header)
             key.aead.encrypt_into(key.salt + header[8:16], text, bound, memory[at:octets])
-            self._out.send_lone(to, tunnel, octets)
+            token = LONE.pack(to, tunnel, 0, 1, octets, octets, 0, source)
         else:
             keys = Reservation(key.aead, key.salt, first, key.header, layout, packets)
             seal_all(keys, first, self._nonces, view, run, self._out.views[to], 0)
-            self._out.send_run(to, Run(tunnel, 0, packets, size + growth, last + growth, 0, source))
-        self._in.done(number, at_once=packets > 1)
+            token = LONE.pack(to, tunnel, 0, packets, size + growth, last + growth, 0, source)
+        self._out.hand_over(to, token, lone=packets == 1)
+        self._in.done(number, lone=packets == 1)
         self._bytes[tunnel] = self._bytes.get(tunnel, 0) + octets
         return CARRIED
 
@@ -152,23 +153,24 @@ class OpenTurns(PlainTurns):
         if fd != self._fd or (seen := self._in.look()) is None:
             return LEFT
         number, view, run = seen
-        tunnel, packets = run.tunnel, run.packets
+        tunnel, _next, packets, size, _last, offset, source = run
         receiving = self._keys.get(tunnel)
         if (
             receiving is None
-            or run.source != receiving.source
+            or source != receiving.source
             or now >= receiving.until
             or 1 < packets < ENOUGH
             or (slot := self._out.slot()) is None
         ):
             return LEFT
         if packets == 1:
-            octets = self._open_lone(receiving, view.memory[run.offset : run.end], tunnel, *slot)
+            packet = view.memory[offset : offset + size]
+            octets = self._open_lone(receiving, packet, tunnel, *slot)
         else:
             octets = self._open_whole(receiving, self._copy.take(view.memory, run), run, slot[0])
         if octets is None:
             return LEFT
-        self._in.done(number, at_once=packets > 1)
+        self._in.done(number, lone=packets == 1)
         others, their_octets, _ = self._carried.get(tunnel, (0, 0, now))
         self._carried[tunnel] = others + packets, their_octets + octets, now
         return CARRIED
@@ -182,7 +184,8 @@ class OpenTurns(PlainTurns):
         end = open_ordinary(key, layout, flocks, datagram, memory, 0)
         if end is None:
             return None
-        self._out.send_lone(to, tunnel, end, source)
+        token = LONE.pack(to, tunnel, NEXT_INNER, 1, end, end, 0, source)
+        self._out.hand_over(to, token, lone=True)
         return end - TAIL_BYTES
 
     def _open_whole(self, receiving: _Receiving, copied: SlotView, run: Run, to: int) -> int | None:
@@ -200,5 +203,5 @@ class OpenTurns(PlainTurns):
         if not all_inner(target, opened):
             return None
         key.window.mark_all(numbers)
-        self._out.send_run(to, opened)
+        self._out.hand_over(to, LONE.pack(to, *opened), lone=False)
         return opened.end - packets * TAIL_BYTES

@@ -3,8 +3,8 @@
 What isn't ordinary is left to the duty as it came. What a turn does with the rest is what the duty
 would do; its books are merged with the duty's when it returns. The accelerator's turns carry any
 ordinary batch, and don't enter the interpreter (``docs/decisions/020-compiled-turns.md``). Those in
-Python (``turn``) carry what costs the most to fetch the duty's program for: lone packets, where time
-is latency, and a batch that is one run, as nearly all are in bulk traffic.
+Python (``turn``) carry what costs the most to fetch the duty's program for: lone packets, where
+time is latency, and a batch that is one run, as nearly all are in bulk traffic.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ Bytes: TypeAlias = "npt.NDArray[np.uint8]"
 
 _WORTH_KEEPING = 8
 _MAX_KEPT = 512
-"""Views kept per slot, of 190 bytes each. With mixed traffic offsets vary without end, and whoever
-makes trains of tiny packets makes thousands of them at once: then the cache starts again. Nine in
-ten views of bulk traffic are found here, as they are among four times as many."""
+"""Views kept per slot, of 190 bytes each. Sizes may vary without end, and whoever makes trains of
+tiny packets makes thousands of them at once: then the cache starts again."""
 
 
 class SlotView:
@@ -30,7 +29,7 @@ class SlotView:
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
         self.array: Bytes
-        self._kept: dict[tuple[int, int, int, int], list[memoryview]] = {}
+        self._kept: dict[tuple[int, int, int], list[memoryview]] = {}
         self._held = 0
 
     def __getattr__(self, name: str) -> Bytes:
@@ -43,14 +42,18 @@ class SlotView:
     def packets(
         self, offset: int, stride: int, count: int, start: int, stop: int
     ) -> list[memoryview]:
-        """Bytes ``start`` to ``stop`` of each of ``count`` packets, ``stride`` bytes apart."""
-        if count < _WORTH_KEEPING:
+        """Bytes ``start`` to ``stop`` of each of ``count`` packets, ``stride`` bytes apart.
+
+        Kept are those of packets that lie at the slot's beginning, as bulk does. What lies behind
+        others is somewhere else each time, and would drive them out.
+        """
+        if offset or count < _WORTH_KEEPING:
             memory = self.memory
             return [
                 memory[at + start : at + stop]
                 for at in range(offset, offset + count * stride, stride)
             ]
-        key = (offset, stride, start, stop)
+        key = (stride, start, stop)
         views = self._kept.get(key)
         if views is None or len(views) < count:
             more = count - (len(views) if views else 0)
@@ -63,7 +66,7 @@ class SlotView:
             memory = self.memory
             views.extend(
                 memory[at + start : at + stop]
-                for at in range(offset + len(views) * stride, offset + count * stride, stride)
+                for at in range(len(views) * stride, count * stride, stride)
             )
         return views[:count] if len(views) > count else views
 
