@@ -140,7 +140,7 @@ def open_all(
     target: SlotView,
     at: int,
 ) -> Numbers | None:
-    """Open a run of :data:`ENOUGH` packets or more, all of one key, to offset ``at``.
+    """Open a run of two packets or more, all of one key, to offset ``at``.
 
     Returns their numbers, which go up and are beyond what was seen, and are still to be marked; or
     ``None``, and nothing but ``target`` was touched. No packet is shorter than a heartbeat.

@@ -24,7 +24,7 @@ from chancel.wire.traffic import TAG_BYTES, TAIL_BYTES, numbered
 from chancel.wire.types import Buffer
 
 ENOUGH = 6
-"""Packets of a run from which on arrays cost less than they spare."""
+"""Packets of a run from which on arrays cost less than they spare, where the run is one of many."""
 _LEAST_ROOM = 32
 _ALIGN = 16
 _NONCE = struct.Struct("!4sQ")
@@ -147,7 +147,7 @@ def seal_all(
     target: SlotView,
     at: int,
 ) -> None:
-    """Seal a run of :data:`ENOUGH` packets or more to offset ``at``, numbered from ``first``."""
+    """Seal a run of two packets or more to offset ``at``, numbered from ``first``."""
     aead, salt, _first, blank, layout, _packets = keys
     _tunnel, next_, count, plain, last, offset, _source = run
     head = len(blank)

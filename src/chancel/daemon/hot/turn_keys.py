@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chancel.daemon.hot.open import all_inner, open_all, open_ordinary
-from chancel.daemon.hot.seal import ENOUGH, kept_nonces, seal_all
+from chancel.daemon.hot.seal import kept_nonces, seal_all
 from chancel.daemon.hot.turn import CARRIED, LEFT, PlainTurns
 from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lane import LaneCopy, LaneReader, LaneWriter
@@ -74,8 +74,7 @@ class SealTurns(PlainTurns):
         growth = layout.header_bytes + TAG_BYTES
         octets = packets * growth + (packets - 1) * size + last
         if (
-            1 < packets < ENOUGH
-            or size + growth > MAX_PACKET_BYTES
+            size + growth > MAX_PACKET_BYTES
             or octets > self._out.slot_bytes
             or key.next_number + packets > most
             or now >= until
@@ -159,7 +158,6 @@ class OpenTurns(PlainTurns):
             receiving is None
             or source != receiving.source
             or now >= receiving.until
-            or 1 < packets < ENOUGH
             or (slot := self._out.slot()) is None
         ):
             return LEFT
