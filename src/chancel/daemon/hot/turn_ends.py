@@ -42,7 +42,7 @@ class ReadTurns(PlainTurns):
         self._carried: set[int] = set()
         self._last = 0.0
         self._before: tuple[int, int] = (0, 0)
-        """The device that was read by the duty last, and how many packets had come by then."""
+        """The device that was read last, and how many packets had come before the duty read it."""
 
     def serve(self, tunnel: int, reader: DeviceReader) -> None:
         """Read a tunnel's device from now on."""
@@ -74,6 +74,7 @@ class ReadTurns(PlainTurns):
             return LEFT
         token = LONE.pack(to, tunnel, NEXT_INNER, 1, size, size, 0, _UNMARKED)
         self._out.hand_over(to, token, lone=True)
+        self._before = fd, reader.packets
         self._carried.add(tunnel)
         return CARRIED
 
