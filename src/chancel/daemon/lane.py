@@ -18,11 +18,10 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chancel.daemon import linux
 from chancel.daemon.hot import twins
-from chancel.daemon.hot.views import SlotView
 from chancel.daemon.lies import NeighbourLied
 from chancel.daemon.linux import SEAL_FUTURE_WRITE, SEAL_SIZE, seal
 from chancel.daemon.run import (
@@ -38,6 +37,9 @@ from chancel.daemon.run import (
     is_lone,
 )
 from chancel.errors import LinkClosed
+
+if TYPE_CHECKING:
+    from chancel.daemon.hot.views import SlotView
 
 SLOT_BYTES = 512 * 1024
 """One slot: seven 64 KiB reads and what sealing adds to them. Each turn of a process fetches its
@@ -83,9 +85,17 @@ def _patience(slots: int) -> int:
     return max(1, slots // 2)
 
 
+def _view(memory: memoryview) -> SlotView:
+    # Not with this module, which commands load as well: arrays bring threads, and who has threads
+    # can't enter a namespace of users.
+    from chancel.daemon.hot.views import SlotView
+
+    return SlotView(memory)
+
+
 def _views(memory: memoryview, ends: LaneEnds) -> list[SlotView]:
     size = ends.slot_bytes
-    return [SlotView(memory[at : at + size]) for at in range(0, ends.slots * size, size)]
+    return [_view(memory[at : at + size]) for at in range(0, ends.slots * size, size)]
 
 
 class LaneWriter:
@@ -202,7 +212,7 @@ class LaneCopy:
     def __init__(self, lane: LaneReader) -> None:
         self._lane = lane
         self.memory = linux.untouched_memory(lane.slot_bytes)
-        self.view = SlotView(self.memory)
+        self.view = _view(self.memory)
 
     def take(self, memory: memoryview, run: Run) -> SlotView:
         """Copy a run to where it lies in its slot; the view of the copy."""

@@ -23,7 +23,7 @@ Shape: TypeAlias = tuple[bool, int, int, int, int, int]
 
 _TCP, _UDP = 6, 17
 _WORD, _WORDS, _LONG = struct.Struct("!H"), struct.Struct("!HH"), struct.Struct("!I")
-_EITHER_WORD, _BIG_WORD, _BIG_LONG = np.dtype("=u2"), np.dtype(">u2"), np.dtype(">u4")
+_EITHER_WORD, _BIG_WORD, _BIG_LONG = "=u2", ">u2", ">u4"
 _MAX_LONG = 0xFFFF_FFFF
 _NUMBERS = 65_536
 

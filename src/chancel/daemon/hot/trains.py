@@ -37,10 +37,8 @@ _EITHER = bytes((_ACK, _PUSHED))
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
 """One truth for each packet of a run."""
 
-_BYTE, _WORD = np.dtype(np.uint8), np.dtype(np.uint16)
-_FOUR_WORDS = np.dtype(np.uint64)
-_SEQUENCE, _IDENTITY = np.dtype(">u4"), np.dtype(">u2")
-_any = np.bitwise_or.reduce
+_BYTE, _WORD, _FOUR_WORDS = "u1", "=u2", "=u8"
+_SEQUENCE, _IDENTITY = ">u4", ">u2"
 _new = tuple.__new__  # Train._make, without its Python
 
 
@@ -244,9 +242,9 @@ def _ends(memory: memoryview, offset: int, size: int, count: int, train: Train) 
     changes = np.ndarray(shape, _BYTE, memory, offset, stride) ^ np.ndarray(
         shape, _BYTE, memory, offset + size, stride
     )
-    changed = _any(changes, axis=0) & layout.steady[:head]
+    changed = np.bitwise_or.reduce(changes, axis=0) & layout.steady[:head]
     places = changed.nonzero()[0].tolist()
-    if places and _any(changed & layout.kin[:head]):
+    if places and (changed & layout.kin[:head]).any():
         return None
     for place in places:
         ends.update(changes[:, place].nonzero()[0].tolist())
@@ -259,7 +257,7 @@ def _ends(memory: memoryview, offset: int, size: int, count: int, train: Train) 
         rest = np.ndarray((count,), _FOUR_WORDS, memory, ip + 4, (size,)) % 65535
         if changed[layout.ip + 1]:
             rest = (rest + np.ndarray((count,), _WORD, memory, ip, (size,))) % 65535
-        if checksum(memory[ip:start]) or _any(rest != rest[0]):
+        if checksum(memory[ip:start]) or (rest != rest[0]).any():
             return None
     if layout.tcp:
         numbers = np.ndarray((count,), _SEQUENCE, memory, start + 4, (size,))
@@ -286,7 +284,7 @@ def _transports_right(
     total = np.add.reduce(words, axis=1, dtype=np.uint32)
     addresses = memory[offset + layout.addresses : start]
     wanted = word(checksum(addresses, layout.protocol + length))
-    return not _any(total % 65535 != wanted)
+    return not (total % 65535 != wanted).any()
 
 
 def _lengths_right(packet: memoryview, size: int, layout: Layout) -> bool:
