@@ -71,6 +71,13 @@ def test_what_all_processes_share_has_none_of_the_heavy_libraries_beside_compile
     assert run(DAEMON) == "[]"
 
 
+def test_commands_have_no_threads() -> None:
+    """Arrays bring some, and who has threads can't enter a namespace of users."""
+    program = "import chancel.cli.main, chancel.daemon.lane, chancel.daemon.process, os, sys"
+    told = "print('numpy' in sys.modules, len(os.listdir('/proc/self/task')))"
+    assert run(f"{program}\n{told}") == "False 1"
+
+
 @given(
     st.lists(
         st.tuples(

@@ -102,10 +102,10 @@ def test_the_headers_end_is_what_shows_the_flocks(
 def test_the_associated_data_is_the_header_or_its_spi_and_number(header: TrafficHeader) -> None:
     whole, short = traffic.CURRENT.encode(header), traffic.LEGACY.encode(header)
     assert traffic.CURRENT.associated_data(whole) == whole
-    assert traffic.CURRENT.associated_data_of_all([whole]) == [whole]
+    assert list(traffic.CURRENT.associated_data_of_all([whole])) == [whole]
     spi_and_number = header.spi.to_bytes(4, "big") + header.packet_number.to_bytes(8, "big")
     assert traffic.LEGACY.associated_data(memoryview(short)) == spi_and_number
-    assert traffic.LEGACY.associated_data_of_all([memoryview(short)]) == [spi_and_number]
+    assert list(traffic.LEGACY.associated_data_of_all([memoryview(short)])) == [spi_and_number]
 
 
 @layouts
